@@ -1,0 +1,139 @@
+"""What every list-taking Ansible module of this collection shares: item results, steps and the node's lock.
+
+A module plans the steps of each item first and then either reports them (check mode) or applies them, so
+that a dry run and the run after it share every line up to the last. A bad item fails alone.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+RUN_DIR = "/run/wcp360"
+LOCK_FILE = RUN_DIR + "/node.lock"
+
+
+class ItemError(Exception):
+    """One item cannot be converged; the message is a sentence for people and names the path or object."""
+
+
+@dataclass
+class Step:
+    """One difference between what is and what is wanted, and the action that removes it."""
+
+    before_header: str
+    before: str
+    after: str
+    apply: Callable[[], None]
+    after_header: str = ""
+
+    def diff(self) -> dict[str, str]:
+        """Return the difference in the form that Ansible prints with ``--diff``."""
+        return {
+            "before_header": self.before_header,
+            "after_header": self.after_header or self.before_header,
+            "before": self.before,
+            "after": self.after,
+        }
+
+
+@dataclass
+class ItemResult:
+    """The outcome of one item, as the module returns it in ``items``."""
+
+    id: str
+    changed: bool = False
+    failed: bool = False
+    msg: str = ""
+    diff: list[dict[str, str]] = field(default_factory=list)
+    not_checked: str = ""
+
+    def fail(self, message: str) -> None:
+        """Mark the item as failed with a sentence that says why."""
+        self.failed = True
+        self.msg = message
+
+
+@contextmanager
+def node_lock(timeout: float, path: str = LOCK_FILE) -> Iterator[None]:
+    """Hold the node's exclusive lock, so that what is left of a killed run ends before the next one writes.
+
+    ``timeout`` is in seconds. Raises TimeoutError when another run keeps the lock longer.
+    """
+    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        _wait_for_lock(descriptor, path, time.monotonic() + timeout)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _wait_for_lock(descriptor: int, path: str, deadline: float) -> None:
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"Another run still works on this node: it holds {path}. Wait for it to end, then retry.")
+        time.sleep(0.05)
+
+
+def converge_items(module: Any, plan: Callable[[dict[str, Any]], list[Step]]) -> None:
+    """Plan every item of ``module.params['items']``, apply the steps unless in check mode, and exit.
+
+    ``plan`` returns the steps for one item, in order, and raises ItemError where the item cannot be converged.
+    """
+    if module.check_mode:
+        finish(module, [_converge_one(spec, plan, apply=False) for spec in module.params["items"]])
+    with lock_or_fail(module):
+        results = [_converge_one(spec, plan, apply=True) for spec in module.params["items"]]
+    finish(module, results)
+
+
+@contextmanager
+def lock_or_fail(module: Any) -> Iterator[None]:
+    """Hold the node's lock for ``module``, or end the module with the sentence that says who has it."""
+    with _failing(module), node_lock(module.params.get("lock_timeout") or 60):
+        yield
+
+
+@contextmanager
+def _failing(module: Any) -> Iterator[None]:
+    try:
+        yield
+    except TimeoutError as error:
+        module.fail_json(msg=str(error))
+
+
+def _converge_one(spec: dict[str, Any], plan: Callable[[dict[str, Any]], list[Step]], apply: bool) -> ItemResult:
+    result = ItemResult(id=spec["id"])
+    try:
+        steps = plan(spec)
+        result.diff = [step.diff() for step in steps]
+        for step in steps if apply else ():
+            step.apply()
+        result.changed = bool(steps)
+    except (ItemError, OSError) as error:
+        result.fail(str(error))
+    return result
+
+
+def finish(module: Any, results: list[ItemResult], **extra: Any) -> None:
+    """End the module with the results of all items; it never fails because of one of them."""
+    diff = [entry for result in results for entry in result.diff]
+    module.exit_json(
+        changed=any(result.changed for result in results),
+        items=[asdict(result) for result in results],
+        diff=diff if module._diff else [],
+        **extra,
+    )
