@@ -1,0 +1,117 @@
+# -*- coding: utf-8 -*-
+# MIT License (see LICENSE)
+"""Write what each task really did to a private file that a program can trust."""
+
+from __future__ import annotations
+
+DOCUMENTATION = """
+name: outcomes
+type: aggregate
+short_description: Write one JSON line per finished task to a private file
+description:
+  - Does nothing unless E(WCP360_OUTCOMES_FILE) is set.
+  - What a node or a tenant's value prints cannot forge a line, because nothing but this plugin writes to the file.
+  - >-
+    One line per task and host: C(host), C(task), C(role), C(action), C(changed), C(failed), C(ignored), C(skipped),
+    C(unreachable), C(msg), C(items) (a list, or null where the task's Ansible module does not return one) and C(diff)
+    (a list or null). The last line is C({"stats": {host: {ok, changed, failures, unreachable}}}).
+  - >-
+    For crash tests, E(WCP360_KILL_AT=task:NAME) ends the process with SIGKILL when the task NAME starts.
+requirements:
+  - ansible-core 2.19
+"""
+
+import json
+import os
+import signal
+from typing import Any
+
+from ansible.plugins.callback import CallbackBase
+
+FILE_VARIABLE = "WCP360_OUTCOMES_FILE"
+KILL_VARIABLE = "WCP360_KILL_AT"
+
+
+class CallbackModule(CallbackBase):
+    """Append outcomes, and die on request."""
+
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "aggregate"
+    CALLBACK_NAME = "wcp360.hosting.outcomes"
+    CALLBACK_NEEDS_ENABLED = True
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        path = os.environ.get(FILE_VARIABLE, "")
+        self._kill_at = os.environ.get(KILL_VARIABLE, "").removeprefix("task:")
+        self._file: int | None = None
+        if path:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+            self._file = os.open(path, flags, 0o600)
+
+    def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
+        """End this process where a crash test asks for it."""
+        if self._kill_at and task.name == self._kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def v2_playbook_on_handler_task_start(self, task: Any) -> None:
+        """End this process where a crash test asks for it."""
+        self.v2_playbook_on_task_start(task, False)
+
+    def v2_runner_on_ok(self, result: Any) -> None:
+        """Record a task that ended well."""
+        self._record(result)
+
+    def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
+        """Record a task that failed."""
+        self._record(result, failed=True, ignored=ignore_errors)
+
+    def v2_runner_on_skipped(self, result: Any) -> None:
+        """Record a task that was left out."""
+        self._record(result, skipped=True)
+
+    def v2_runner_on_unreachable(self, result: Any) -> None:
+        """Record a node that could not be reached."""
+        self._record(result, unreachable=True)
+
+    def v2_playbook_on_stats(self, stats: Any) -> None:
+        """Record the totals; a file that ends without them belongs to a run that was cut off."""
+        totals = {}
+        for host in sorted(stats.processed):
+            summary = stats.summarize(host)
+            totals[host] = {key: summary[key] for key in ("ok", "changed", "failures", "unreachable")}
+        self._write({"stats": totals})
+        if self._file is not None:
+            os.fsync(self._file)
+
+    def _record(self, result: Any, **state: bool) -> None:
+        data = result.result
+        flags = {"failed": False, "ignored": False, "skipped": False, "unreachable": False} | state
+        role = result.task._role
+        self._write(
+            {
+                "host": result.host.get_name(),
+                "task": result.task.name or result.task.action,
+                "role": role.get_name() if role else "",
+                "action": result.task.resolved_action or result.task.action,
+                "changed": bool(result.is_changed()),
+                **flags,
+                "msg": str(data.get("msg", "")),
+                "items": _gather(data, "items"),
+                "diff": _gather(data, "diff"),
+            }
+        )
+
+    def _write(self, line: dict[str, Any]) -> None:
+        if self._file is not None:
+            os.write(self._file, json.dumps(line, default=str).encode("utf-8", "surrogateescape") + b"\n")
+
+
+def _gather(data: dict[str, Any], key: str) -> list[Any] | None:
+    """Return the list under ``key`` of a result, or of all the results of a loop joined; null where there is none."""
+    results = data.get("results")
+    parts = results if isinstance(results, list) else [data]
+    found = [part[key] for part in parts if isinstance(part, dict) and isinstance(part.get(key), (list, dict))]
+    if not found:
+        return None
+    return [entry for value in found for entry in (value if isinstance(value, list) else [value])]
