@@ -1,0 +1,179 @@
+"""What the rules need from storage, as protocols: a unit of work on the desired state, and its records.
+
+``wcp360.storage`` implements them; the functions of operations see nothing else of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from wcp360.core.resources import Life, Ref, Resource, RoleItem, Spec
+from wcp360.core.views import (
+    AuditVerdict,
+    AuditView,
+    ChangeView,
+    EventView,
+    Page,
+    PreviewView,
+    ResourceOutcome,
+    RunView,
+)
+
+Tenants = frozenset[str] | None
+"""The tenants that a caller may see; None stands for all of them and for the server's own objects."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A host name that a resource holds; no other tenant may hold it, or a name above or below it."""
+
+    hostname: str
+    owner: Ref
+    tenant: str
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A resource on one of its nodes: what is wanted there, what is applied, and what was refused."""
+
+    ref: Ref
+    node: str
+    tenant: str | None
+    life: Life
+    wanted: int
+    applied: int
+    failed: int
+    items: tuple[RoleItem, ...]
+    applied_items: tuple[RoleItem, ...]
+    depends: tuple[Ref, ...]
+    reason: str
+    attempts: int
+
+    @property
+    def pending(self) -> bool:
+        """Whether the node still has to be brought to the wanted revision, and has not refused it."""
+        return self.applied < self.wanted and self.failed < self.wanted
+
+
+class State(Protocol):
+    """The desired state inside one transaction."""
+
+    touched: set[Ref]
+
+    def find(self, ref: Ref) -> Resource | None:
+        """Return the resource, tombstones included, or None."""
+
+    def get(self, ref: Ref) -> Resource:
+        """Return the resource; raise NotFound where it does not exist or is being removed."""
+
+    def page(
+        self, kind: str, *, tenants: Tenants = None, tenant: str | None = None, limit: int = 100, after: str = ""
+    ) -> Page[Any]:
+        """Return a page of resources of one kind by name, ``items`` being Resource values, tombstones included."""
+
+    def of_tenant(self, tenant: str) -> list[Resource]:
+        """Return everything that a tenant owns (itself included), tombstones included."""
+
+    def put(
+        self, ref: Ref, spec: Spec, *, tenant: str | None = None, life: Life = Life.PRESENT, purge: bool = False
+    ) -> Resource:
+        """Write a resource and mark it touched; ``tenant`` of an existing one cannot change."""
+
+    def outcomes(self, ref: Ref) -> list[ResourceOutcome]:
+        """Return how far the resource has come on each of its nodes."""
+
+    def facts(self, ref: Ref) -> dict[str, Any]:
+        """Return what the last run learned about the resource (a node's service manager, for example)."""
+
+    def retry(self, ref: Ref) -> None:
+        """Ask for the resource to be applied again, although its content is unchanged, and mark it touched."""
+
+    def want(
+        self, ref: Ref, items: tuple[RoleItem, ...], nodes: tuple[str, ...], depends: Mapping[str, tuple[Ref, ...]]
+    ) -> None:
+        """Store what the nodes of a touched resource shall have; counts the revision up only where it differs."""
+
+    def claim(self, owner: Ref, tenant: str, hostnames: Iterable[str]) -> None:
+        """Replace the host names that ``owner`` holds."""
+
+    def claims_near(self, hostname: str) -> list[Claim]:
+        """Return the claims on ``hostname``, on names above it and on names below it."""
+
+    def allocate(self, counter: str, first: int, last: int) -> int:
+        """Return the next number of a counter that never goes back; raise Conflict ``exhausted`` past ``last``."""
+
+    def targets(self, nodes: Iterable[str] | None = None) -> list[Target]:
+        """Return the targets on the given nodes (all where None), in the order in which they were asked for."""
+
+    def change(self, change_id: str) -> ChangeView:
+        """Return a change or raise NotFound."""
+
+    def changes(self, *, tenants: Tenants, limit: int, after: str) -> Page[ChangeView]:
+        """Return changes, newest first."""
+
+    def preview(self, preview_id: str) -> PreviewView:
+        """Return a preview or raise NotFound."""
+
+    def previews(self, *, tenants: Tenants, limit: int, after: str) -> Page[PreviewView]:
+        """Return previews, newest first."""
+
+    def run(self, run_id: str) -> RunView:
+        """Return a run or raise NotFound."""
+
+    def runs(self, *, limit: int, after: str) -> Page[RunView]:
+        """Return runs, newest first."""
+
+    def events(self, *, tenants: Tenants, limit: int, after: int) -> list[EventView]:
+        """Return the events after a number, oldest first."""
+
+    def audit(self, *, limit: int, after: int) -> list[AuditView]:
+        """Return the audit entries after a number, oldest first."""
+
+    def verify_audit(self) -> AuditVerdict:
+        """Check the hash chain of the whole audit log."""
+
+
+class Transaction(State, Protocol):
+    """What only the door itself writes."""
+
+    def add_change(
+        self, change_id: str, *, operation: str, given: dict[str, Any], actor: str, tenant: str | None, correlation: str
+    ) -> ChangeView:
+        """Record an accepted operation with the touched resources whose targets are pending because of it."""
+
+    def add_preview(
+        self,
+        preview_id: str,
+        *,
+        operation: str,
+        given: dict[str, Any],
+        actor: str,
+        tenant: str | None,
+        correlation: str,
+        base: dict[str, int],
+        batches: dict[str, dict[str, Any]],
+    ) -> PreviewView:
+        """Keep a dry run that the engine shall make; ``batches`` holds one serialised batch for each node."""
+
+    def add_event(
+        self, type_: str, data: dict[str, Any], *, tenant: str | None = None, correlation: str = ""
+    ) -> None:
+        """Append an event."""
+
+    def add_audit(
+        self, *, actor: str, operation: str, tenant: str | None, outcome: str, given: dict[str, Any], correlation: str
+    ) -> None:
+        """Append an entry to the hash-chained audit log."""
+
+
+class Store(Protocol):
+    """Where transactions come from."""
+
+    def write(self) -> AbstractContextManager[Transaction]:
+        """Open a writing transaction (on SQLite BEGIN IMMEDIATE); it rolls back when the block raises."""
+
+    def read(self) -> AbstractContextManager[State]:
+        """Open a consistent snapshot for reading."""

@@ -1,0 +1,179 @@
+"""The one door: every change of tenant state and every read passes through here.
+
+``submit`` checks permission, scope and policy, runs the operation's function and writes desired state, change, audit
+entry and event in one transaction. ``preview`` does the same, keeps what the nodes would be asked to do, and takes
+the state back before anything runs. ``ask`` answers queries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
+
+from wcp360.core.actor import Actor
+from wcp360.core.errors import Forbidden, NotFound, Problem
+from wcp360.core.faults import point
+from wcp360.core.ids import new_id
+from wcp360.core.operation import ANY_TENANT, Input, Operation, View
+from wcp360.core.policy import check_permission, check_scope
+from wcp360.core.ports import State, Store, Transaction
+from wcp360.core.registry import Registry
+from wcp360.core.settle import settle
+from wcp360.core.views import ChangeView, PreviewView
+
+Batches = dict[str, dict[str, Any]]
+"""One serialised batch for each node."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request: which operation, with what input, by whom, under which correlation id."""
+
+    operation: Operation
+    input: Input
+    actor: Actor
+    correlation: str
+
+    def given(self) -> dict[str, Any]:
+        """Return the input as it may be kept: secrets print as ``**********``."""
+        return self.input.model_dump(mode="json", exclude_unset=True)
+
+
+class Door:
+    """Joins a store, the registry and the compiler of batches.
+
+    ``compile_batches`` turns the pending targets of an open transaction into one batch a node (the engine's, given
+    by the wiring, so that the door does not depend on it).
+    """
+
+    def __init__(self, store: Store, registry: Registry, compile_batches: Callable[[State], Batches]) -> None:
+        self.store = store
+        self.registry = registry
+        self._compile = compile_batches
+
+    def ask(self, asked: Asked) -> View:
+        """Answer a query. Raises Problem."""
+        check_permission(asked.actor, asked.operation)
+        with self.store.read() as state:
+            self._check_scope(asked, state)
+            answer: View = asked.operation.function(state, asked.input, asked.actor)
+            return answer
+
+    def submit(self, asked: Asked) -> ChangeView:
+        """Accept a change, or raise Problem having written nothing but the audit entry of the refusal."""
+        with _Audited(self.store, asked) as audited:
+            completed = self._prepared(asked)
+            point("submit.before_transaction")
+            with self.store.write() as tx:
+                audited.tenant = self._apply(completed, tx)
+                change = self._accept(completed, tx, audited.tenant)
+                point("submit.before_commit")
+        point("submit.after_commit")
+        return change
+
+    def preview(self, asked: Asked) -> PreviewView:
+        """Keep a dry run of a change for the engine to make. Raises Problem like ``submit``."""
+        with _Audited(self.store, asked) as audited:
+            completed = self._prepared(asked)
+            tenant, base, batches = self._rehearse(completed)
+            audited.tenant = tenant
+            with self.store.write() as tx:
+                return self._keep(completed, tx, tenant, base, batches)
+
+    def _prepared(self, asked: Asked) -> Asked:
+        check_permission(asked.actor, asked.operation)
+        if asked.operation.prepare is None:
+            return asked
+        return Asked(asked.operation, asked.operation.prepare(asked.input), asked.actor, asked.correlation)
+
+    def _check_scope(self, asked: Asked, state: State) -> str | None:
+        tenant = asked.operation.tenant_of(state, asked.input)
+        if tenant != ANY_TENANT:
+            check_scope(asked.actor, asked.operation, tenant)
+        return tenant
+
+    def _apply(self, asked: Asked, tx: Transaction) -> str | None:
+        tenant = self._check_scope(asked, tx)
+        asked.operation.function(tx, asked.input, asked.actor)
+        settle(tx, self.registry)
+        return tenant
+
+    def _accept(self, asked: Asked, tx: Transaction, tenant: str | None) -> ChangeView:
+        name, given, actor = asked.operation.name, asked.given(), asked.actor.name
+        change = tx.add_change(
+            new_id(), operation=name, given=given, actor=actor, tenant=tenant, correlation=asked.correlation
+        )
+        _audit(tx, asked, tenant, "accepted")
+        data = {"change": change.id, "operation": name, "status": change.status.value}
+        tx.add_event("change.accepted", data, tenant=tenant, correlation=asked.correlation)
+        return change
+
+    def _rehearse(self, asked: Asked) -> tuple[str | None, dict[str, int], Batches]:
+        try:
+            with self.store.write() as tx:
+                base = {str(target.ref): target.wanted for target in tx.targets()}
+                tenant = self._apply(asked, tx)
+                raise _TakenBack(tenant, base, self._compile(tx))
+        except _TakenBack as rehearsed:
+            return rehearsed.tenant, rehearsed.base, rehearsed.batches
+
+    def _keep(
+        self, asked: Asked, tx: Transaction, tenant: str | None, base: dict[str, int], batches: Batches
+    ) -> PreviewView:
+        used = {ref for batch in batches.values() for ref in batch["targets"]}
+        kept = tx.add_preview(
+            new_id(),
+            operation=asked.operation.name,
+            given=asked.given(),
+            actor=asked.actor.name,
+            tenant=tenant,
+            correlation=asked.correlation,
+            base={ref: revision for ref, revision in base.items() if ref in used},
+            batches=batches,
+        )
+        _audit(tx, asked, tenant, "previewed")
+        data = {"preview": kept.id, "operation": asked.operation.name}
+        tx.add_event("preview.queued", data, tenant=tenant, correlation=asked.correlation)
+        return kept
+
+
+class _TakenBack(Exception):
+    """Carries the result of a rehearsal out of its transaction, which rolls back because of it."""
+
+    def __init__(self, tenant: str | None, base: dict[str, int], batches: Batches) -> None:
+        super().__init__("rehearsed")
+        self.tenant, self.base, self.batches = tenant, base, batches
+
+
+class _Audited:
+    """Gives a refused request its audit entry, in a transaction of its own."""
+
+    def __init__(self, store: Store, asked: Asked) -> None:
+        self._store, self._asked = store, asked
+        self.tenant: str | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Problem):
+            refuse(self._store, self._asked, error)
+
+
+def refuse(store: Store, asked: Asked, problem: Problem) -> None:
+    """Write the audit entry of a refused change."""
+    outcome = "denied" if isinstance(problem, Forbidden | NotFound) else "refused"
+    with store.write() as tx:
+        _audit(tx, asked, None, f"{outcome}: {problem.code}")
+
+
+def _audit(tx: Transaction, asked: Asked, tenant: str | None, outcome: str) -> None:
+    tx.add_audit(
+        actor=asked.actor.name,
+        operation=asked.operation.name,
+        tenant=tenant,
+        outcome=outcome,
+        given=asked.given(),
+        correlation=asked.correlation,
+    )
