@@ -1,0 +1,194 @@
+"""One call of config_tree: what is asked for, what is taken, what changes, and the change itself."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterable
+from typing import Any
+
+from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_judge import Judge
+from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_model import (
+    SHARED,
+    Content,
+    Generation,
+    Wanted,
+    compose,
+    conflicts,
+    mode_of,
+    wanted,
+    wanted_files,
+)
+from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_scan import foreign_claims
+from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_scratch import Scratch
+from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_store import CURRENT, Store, read_content
+from ansible_collections.wcp360.hosting.plugins.module_utils.items import ItemError, ItemResult
+
+
+class ConfigTree:
+    """Plans a call and applies it. ``results`` come in the order of the call, the shared files' first."""
+
+    def __init__(self, params: dict[str, Any]) -> None:
+        self.params = params
+        self.store = Store(params["path"], mode_of(params["directory_mode"]))
+        self.before = self.store.load()
+        self.after = self.before
+        self.results: dict[str, ItemResult] = {}
+        self.selected: dict[str, Wanted] = {}
+        self.shared: dict[str, Content] | None = None
+        if params["shared"] is not None:
+            self.shared = wanted_files(params["shared"])
+            self.results[params["shared_id"]] = ItemResult(params["shared_id"])
+
+    def plan(self) -> None:
+        """Find out which items go in and what differs. Raises ItemError where the tree as a whole cannot be converged."""
+        self._read_items()
+        claims = self._foreign_claims()
+        self._settle(claims)
+        self._ask_checker(claims)
+        self.after = self._compose(self.selected)
+        for key in self.selected:
+            self._describe(self.results[key], key)
+        if self.shared is not None and self.results[self.params["shared_id"]].msg == "":
+            self._describe(self.results[self.params["shared_id"]], SHARED)
+
+    def apply(self) -> None:
+        """Write the new generation when anything differs."""
+        if self.changed:
+            self.store.write(self.before, self.after, self.params["keep_generations"])
+
+    @property
+    def changed(self) -> bool:
+        """Return whether a file is to be written, changed or taken away."""
+        return self.before.files != self.after.files or self.before.owners != self.after.owners
+
+    def answer(self) -> dict[str, Any]:
+        """Return what the module reports beside the items."""
+        return {
+            "generation": self.after.digest,
+            "item_generations": {key: record.digest for key, record in self.after.items.items()},
+            "failed_ids": [key for key, result in self.results.items() if result.failed],
+            "path": self.params["path"],
+        }
+
+    def _read_items(self) -> None:
+        for spec in self.params["items"]:
+            key = spec["id"]
+            if key in self.results:
+                self.selected.pop(key, None)
+                self.results[key].fail(f"The id {key} is listed twice in one call.")
+                continue
+            result = self.results[key] = ItemResult(key)
+            try:
+                self.selected[key] = wanted(spec)
+            except ItemError as error:
+                result.fail(str(error))
+
+    def _foreign_claims(self) -> dict[str, str]:
+        if self.params["scan"] is None:
+            return {}
+        overlay = (self.params["checker"] or {}).get("overlay") or []
+        claims = foreign_claims(self.params["scan"], overlay, self.params["path"])
+        for claim in self.params["shared_claims"]:
+            if claim in claims:
+                raise ItemError(
+                    f"{claims[claim]} has {claim} already, and WCP360 did not write that file. Remove it there, then retry."
+                )
+        return claims
+
+    def _settle(self, claims: dict[str, str]) -> None:
+        # An item that is left out keeps its last files and claims, which may then stand in another one's way.
+        while found := conflicts(self.before, self.selected, claims):
+            for key, problem in found.items():
+                self._refuse(key, problem.replace("{path}", f"{self.params['path']}/{CURRENT}", 1))
+
+    def _refuse(self, key: str, message: str) -> None:
+        del self.selected[key]
+        self.results[key].fail(message)
+
+    def _ask_checker(self, claims: dict[str, str]) -> None:
+        checker = self.params["checker"]
+        changing = self._changing()
+        if checker is None or not (changing or self._differs(SHARED, self._compose(self.selected))):
+            return
+        scratch = Scratch(checker, self.params["path"])
+        if not scratch.binary:
+            self._not_checked(checker["service"], changing)
+            return
+        with scratch:
+            for key, message in self._verdict(scratch, changing).items():
+                if key:
+                    self._refuse(key, message)
+                else:
+                    self._refuse_all(changing, message)
+        self._settle(claims)
+
+    def _verdict(self, scratch: Scratch, changing: list[str]) -> dict[str, str]:
+        foreign = {}
+        for path in self.before.foreign:
+            content = read_content(os.path.join(self.store.current, path))
+            if content is not None:
+                foreign[path] = content
+        quiet = {key: item for key, item in self.selected.items() if key not in changing}
+        judge = Judge(scratch, functools.partial(self._compose_keys, quiet), foreign, scratch.checker["service"])
+        if scratch.checker["per_file"]:
+            return judge.refused_alone([key for key in changing if self.selected[key].present], self.selected)
+        return judge.refused(changing, self.before)
+
+    def _compose_keys(self, quiet: dict[str, Wanted], keys: Iterable[str]) -> Generation:
+        return self._compose(quiet | {key: self.selected[key] for key in keys})
+
+    def _compose(self, selected: dict[str, Wanted]) -> Generation:
+        return compose(self.before, self.shared, selected)
+
+    def _not_checked(self, service: str, changing: list[str]) -> None:
+        reason = f"{service} is not installed yet, so its own check of the configuration was left out"
+        for key in changing:
+            self.results[key].not_checked = reason
+        if self.shared is not None:
+            self.results[self.params["shared_id"]].not_checked = reason
+
+    def _refuse_all(self, changing: list[str], message: str) -> None:
+        for key in changing:
+            self._refuse(key, message)
+        if self.shared is not None:
+            self.results[self.params["shared_id"]].fail(message)
+            self.shared = None
+
+    def _changing(self) -> list[str]:
+        after = self._compose(self.selected)
+        return [key for key in self.selected if self._differs(key, after)]
+
+    def _differs(self, owner: str, after: Generation) -> bool:
+        return self.before.files_of(owner) != after.files_of(owner) or self.before.paths_of(owner) != after.paths_of(owner)
+
+    def _describe(self, result: ItemResult, owner: str) -> None:
+        old, new = self.before.files_of(owner), self.after.files_of(owner)
+        for path in sorted({*old, *new}):
+            if old.get(path) != new.get(path):
+                result.diff.append(_diff(f"{self.params['path']}/{CURRENT}/{path}", old.get(path), new.get(path)))
+        result.changed = bool(result.diff)
+
+
+def removal(params: dict[str, Any]) -> list[ItemResult]:
+    """Return what taking the whole tree away changes. Raises ItemError when it holds files that are not ours."""
+    before = Store(params["path"]).load()
+    if before.foreign:
+        path = f"{params['path']}/{CURRENT}/{min(before.foreign)}"
+        raise ItemError(f"{path} is in the way: WCP360 did not write it. Move it away, then retry.")
+    results = {}
+    for path, owner in sorted(before.owners.items()):
+        key = owner or params["shared_id"]
+        result = results.setdefault(key, ItemResult(key, changed=True))
+        result.diff.append(_diff(f"{params['path']}/{CURRENT}/{path}", before.files.get(path), None))
+    return list(results.values())
+
+
+def _diff(path: str, old: Content | None, new: Content | None) -> dict[str, str]:
+    same = old is not None and new is not None and old.attributes == new.attributes
+    return {
+        "before_header": path if same or old is None else f"{path} ({old.attributes})",
+        "after_header": path if same or new is None else f"{path} ({new.attributes})",
+        "before": old.data.decode("utf-8", "replace") if old else "",
+        "after": new.data.decode("utf-8", "replace") if new else "",
+    }

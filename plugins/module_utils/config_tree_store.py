@@ -1,0 +1,225 @@
+"""How a configuration tree lies on disk: read, written as a new generation, swapped in by one rename, removed."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import shutil
+import stat
+import tempfile
+
+from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_model import (
+    MANIFEST,
+    Content,
+    Generation,
+)
+from ansible_collections.wcp360.hosting.plugins.module_utils.items import ItemError
+
+MARKER = ".config_tree"
+CURRENT = "current"
+GENERATIONS = "generations"
+STAGING = ".staging-"
+REMOVED = ".wcp360-removed"
+
+
+class Store:
+    """The directory of one tree. Callers hold the node's lock while they write."""
+
+    def __init__(self, path: str, directory_mode: int = 0o755) -> None:
+        self.path = path
+        self.directory_mode = directory_mode
+
+    @property
+    def current(self) -> str:
+        """Return the path through which the service reads."""
+        return os.path.join(self.path, CURRENT)
+
+    def load(self) -> Generation:
+        """Return the current generation, an empty one where there is none. Raises ItemError when the path is not ours."""
+        generation = Generation()
+        if not self._is_ours():
+            return generation
+        root = self._current_directory()
+        if root is None:
+            return generation
+        manifest = os.path.join(root, MANIFEST)
+        try:
+            with open(manifest, "rb") as stream:
+                generation.read_manifest(stream.read())
+        except (OSError, ValueError, KeyError) as error:
+            raise ItemError(f"The record {manifest} cannot be read ({error}). Restore it or move {self.path} away.") from error
+        for relative in _walk(root):
+            if relative in generation.owners:
+                content = read_content(os.path.join(root, relative))
+                if content is not None:
+                    generation.files[relative] = content
+            elif relative != MANIFEST:
+                generation.foreign.add(relative)
+        return generation
+
+    def _is_ours(self) -> bool:
+        try:
+            entries = os.listdir(self.path) if not os.path.islink(self.path) else ["a link"]
+        except FileNotFoundError:
+            return False
+        except NotADirectoryError:
+            entries = ["a file"]
+        if MARKER in entries or not entries:
+            return bool(entries)
+        raise ItemError(f"{self.path} is in the way: WCP360 did not make it. Move it away, then retry.")
+
+    def _current_directory(self) -> str | None:
+        try:
+            target = os.readlink(self.current)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise ItemError(f"{self.current} is in the way: it is no link of WCP360's. Move it away, then retry.") from error
+        parts = target.split("/")
+        if len(parts) != 2 or parts[0] != GENERATIONS or not os.path.isdir(os.path.join(self.path, target)):
+            raise ItemError(f"{self.current} points to {target}, which is no generation. Correct or remove the link, then retry.")
+        return os.path.join(self.path, target)
+
+    def prepare(self) -> None:
+        """Make the tree's directory and clear what killed runs left."""
+        os.makedirs(self.path, mode=0o755, exist_ok=True)
+        os.chmod(self.path, self.directory_mode)
+        marker = os.open(os.path.join(self.path, MARKER), os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        os.close(marker)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(os.path.join(self.path, GENERATIONS))
+        os.chmod(os.path.join(self.path, GENERATIONS), self.directory_mode)
+        for name in os.listdir(self.path):
+            if name.startswith(STAGING):
+                _remove(os.path.join(self.path, name))
+
+    def write(self, before: Generation, after: Generation, keep: int) -> None:
+        """Write a generation beside the current one, swap the link and drop all but the last ``keep`` generations.
+
+        Raises ItemError when what is on disk afterwards is not what was asked for.
+        """
+        self.prepare()
+        old_root = self._current_directory()
+        staging = tempfile.mkdtemp(prefix=STAGING, dir=self.path)
+        self._fill(staging, old_root, before, after)
+        name = self._place(staging, after.digest, old_root)
+        self._swap(name)
+        self._verify(after)
+        self._prune(name, keep)
+
+    def _fill(self, staging: str, old_root: str | None, before: Generation, after: Generation) -> None:
+        for relative in sorted(after.foreign):
+            self._parents(staging, relative)
+            os.link(os.path.join(str(old_root), relative), os.path.join(staging, relative), follow_symlinks=False)
+        for relative, content in after.files.items():
+            self._parents(staging, relative)
+            target = os.path.join(staging, relative)
+            if before.files.get(relative) == content:
+                os.link(os.path.join(str(old_root), relative), target, follow_symlinks=False)
+            else:
+                write_content(target, content)
+        write_content(os.path.join(staging, MANIFEST), Content(after.manifest(), 0o600, os.geteuid(), os.getegid()))
+        for directory, _subdirectories, _files in os.walk(staging):
+            os.chmod(directory, self.directory_mode)
+        _sync_file_system(staging)
+
+    def _parents(self, root: str, relative: str) -> None:
+        parent = os.path.dirname(os.path.join(root, relative))
+        os.makedirs(parent, mode=0o755, exist_ok=True)
+
+    def _place(self, staging: str, digest: str, old_root: str | None) -> str:
+        name, count = digest, 1
+        while old_root is not None and os.path.basename(old_root) == name:
+            count += 1
+            name = f"{digest}.{count}"
+        target = os.path.join(self.path, GENERATIONS, name)
+        if os.path.lexists(target):
+            _remove(target)
+        os.rename(staging, target)
+        _sync_directory(os.path.join(self.path, GENERATIONS))
+        return name
+
+    def _swap(self, name: str) -> None:
+        link = tempfile.mktemp(prefix=STAGING, dir=self.path)  # noqa: S306  a root-owned directory, and symlink() is exclusive
+        os.symlink(os.path.join(GENERATIONS, name), link)
+        os.rename(link, self.current)
+        _sync_directory(self.path)
+
+    def _verify(self, after: Generation) -> None:
+        for relative, content in after.files.items():
+            path = os.path.join(self.current, relative)
+            if read_content(path) != content:
+                raise ItemError(f"{path} is not what was written to it a moment ago. Look for what else writes there.")
+
+    def _prune(self, current: str, keep: int) -> None:
+        directory = os.path.join(self.path, GENERATIONS)
+        names = [name for name in os.listdir(directory) if name != current]
+        names.sort(key=lambda name: os.lstat(os.path.join(directory, name)).st_mtime_ns, reverse=True)
+        for name in names[max(keep - 1, 0) :]:
+            _remove(os.path.join(directory, name))
+
+    def remove(self) -> None:
+        """Take the whole tree away; it disappears by one rename first."""
+        away = self.path + REMOVED
+        if os.path.lexists(away):
+            _remove(away)
+        if os.path.lexists(self.path):
+            os.rename(self.path, away)
+            _remove(away)
+
+
+def read_content(path: str) -> Content | None:
+    """Return a regular file with its mode and owner; None when it is something else or not there."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return None
+    with open(descriptor, "rb") as stream:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        return Content(stream.read(), stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid)
+
+
+def write_content(path: str, content: Content) -> None:
+    """Make a new file; never opens one that exists."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with open(descriptor, "wb") as stream:
+        stream.write(content.data)
+        stream.flush()
+        os.fchown(descriptor, content.uid, content.gid)
+        os.fchmod(descriptor, content.mode)
+
+
+def _walk(root: str) -> list[str]:
+    found = []
+    for directory, subdirectories, files in os.walk(root):
+        links = [name for name in subdirectories if os.path.islink(os.path.join(directory, name))]
+        found += [os.path.relpath(os.path.join(directory, name), root) for name in files + links]
+    return found
+
+
+def _remove(path: str) -> None:
+    if os.path.islink(path) or not os.path.isdir(path):
+        os.unlink(path)
+    else:
+        shutil.rmtree(path)
+
+
+def _sync_file_system(path: str) -> None:
+    # One call for thousands of files: an fsync for each would take seconds.
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if ctypes.CDLL(None, use_errno=True).syncfs(descriptor) != 0:
+            raise OSError(ctypes.get_errno(), f"Writing {path} to the disk failed: {os.strerror(ctypes.get_errno())}")
+    finally:
+        os.close(descriptor)
+
+
+def _sync_directory(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,264 @@
+#!/usr/bin/python
+# MIT License (see LICENSE)
+"""Write a directory of configuration files as one transaction."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: config_tree
+short_description: Write a service's configuration files as one transaction
+description:
+  - Keeps a directory of generated files for a service as I(generations) behind one symbolic link. What differs is written
+    into a new generation, the service's own checker judges the staged whole in a scratch copy, and one rename swaps it in,
+    so that what is on disk passes the checker at every instant, also when the run is killed.
+  - An item that the checker refuses keeps its last files (or is left out when it is new) and is reported as failed with what
+    the checker said. The others go in. The task itself does not fail because of an item.
+  - Check mode renders, compares and lets the checker judge in the same way, and writes nothing but a scratch directory.
+  - Items that are not listed are left alone. A file in the tree that this module did not write is never changed.
+version_added: "0.1.0"
+options:
+  path:
+    description: The tree's directory. The service reads C(<path>/current). One that exists and was not made by this module is refused.
+    type: path
+    required: true
+  state:
+    description: V(absent) takes the whole tree away.
+    type: str
+    choices: [present, absent]
+    default: present
+  items:
+    description: What the tree holds, one element per object. Each succeeds or fails alone.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      id:
+        description: The name under which the item is reported.
+        type: str
+        required: true
+      state:
+        description: Whether the item's files are there.
+        type: str
+        choices: [present, absent]
+        default: present
+      refuse:
+        description: A sentence that says why the item cannot be converged. It then fails with it and keeps its last files.
+        type: str
+        default: ""
+      claims:
+        description: Names that nothing else, no other item and no foreign file (see O(scan)), may have.
+        type: list
+        elements: str
+        default: []
+      files:
+        description: The item's files. Those that it had before and that are no longer listed are removed.
+        type: list
+        elements: dict
+        default: []
+        suboptions: &file
+          path:
+            description: Path relative to the generation.
+            type: str
+            required: true
+          content:
+            description:
+              - The content. V(@@WCP360_ITEM@@) becomes the item's digest and, in O(shared) files, V(@@WCP360_GENERATION@@) the generation's.
+            type: str
+          template:
+            description: A template of the role, rendered on the controller instead of O(items[].files[].content).
+            type: str
+          variables:
+            description: Variables for the template. Their values are data and never evaluated.
+            type: dict
+          mode:
+            description: Octal mode.
+            type: str
+            default: "0644"
+          owner:
+            description: Name or number of the owner.
+            type: str
+            default: root
+          group:
+            description: Name or number of the group.
+            type: str
+            default: root
+  shared:
+    description: Files of the tree that belong to no item. Left out, those of the last call are kept.
+    type: list
+    elements: dict
+    suboptions: *file
+  shared_id:
+    description: The name under which the shared files are reported.
+    type: str
+    default: shared
+  shared_claims:
+    description: Claims of the shared files. A foreign file that has one of them makes the task fail.
+    type: list
+    elements: str
+    default: []
+  directory_mode:
+    description: Mode of the tree's directories.
+    type: str
+    default: "0755"
+  scan:
+    description: How to find what foreign files claim.
+    type: dict
+    suboptions:
+      start:
+        description: The service's main file.
+        type: path
+        required: true
+      include:
+        description: Regular expression of an include, with the file's name or pattern as its one group.
+        type: str
+        required: true
+      claims:
+        description: Regular expressions of a claim, with the claimed words as their one group.
+        type: list
+        elements: str
+        required: true
+  checker:
+    description: How the service judges a configuration.
+    type: dict
+    suboptions:
+      service:
+        description: The service's name in messages.
+        type: str
+        required: true
+      argv:
+        description: The command. C({root}) is the scratch directory, C({path}) the staged generation, C({file}) the one file.
+        type: list
+        elements: str
+        required: true
+      trees:
+        description: Directories that are copied into the scratch directory. Their paths in text are rewritten to the copy.
+        type: list
+        elements: path
+        default: []
+      redirect:
+        description: Path prefixes that are rewritten to the scratch directory, so that the checker makes no logs, pid files or sockets.
+        type: list
+        elements: path
+        default: [/var/log, /run, /var/run]
+      overlay:
+        description: Changes to the copy, for files that the play changes outside of the tree.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          path:
+            description: The real path.
+            type: path
+            required: true
+          content:
+            description: What the file holds.
+            type: str
+          absent:
+            description: Whether the file is not there.
+            type: bool
+            default: false
+          unless:
+            description: Left out when a line of the copied trees matches this regular expression.
+            type: str
+      per_file:
+        description: Whether the checker takes one file, so that it runs once for each changed file of an item.
+        type: bool
+        default: false
+  keep_generations:
+    description: How many generations stay on disk, the current one included.
+    type: int
+    default: 3
+  lock_timeout:
+    description: Seconds to wait for another run on the same node.
+    type: int
+    default: 60
+attributes:
+  check_mode:
+    description: Predicts exactly what a run then does.
+    support: full
+  diff_mode:
+    description: One diff per file.
+    support: full
+author: [WCP360 contributors]
+"""
+
+EXAMPLES = r"""
+- name: Serve what the list says
+  wcp360.hosting.config_tree:
+    path: /etc/nginx/wcp360
+    items:
+      - id: domain:demo.test
+        claims: [demo.test]
+        files:
+          - path: sites/demo.test.conf
+            template: site.conf.j2
+            variables: {site: {name: demo.test}}
+    checker:
+      service: nginx
+      argv: [nginx, -t, -q, -c, "{root}/etc/nginx/nginx.conf"]
+      trees: [/etc/nginx]
+"""
+
+RETURN = r"""
+items:
+  description: One result per item, with id, changed, failed, msg, diff and not_checked.
+  returned: always
+  type: list
+  elements: dict
+generation:
+  description: Digest of the configuration after the run, in check mode the one that it would have.
+  returned: when state is present
+  type: str
+item_generations:
+  description: Digest per item that is there after the run, items that were not listed included.
+  returned: when state is present
+  type: dict
+failed_ids:
+  description: The ids of the items that failed.
+  returned: when state is present
+  type: list
+  elements: str
+path:
+  description: The tree's directory.
+  returned: when state is present
+  type: str
+"""
+
+import contextlib
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree import ConfigTree, removal
+from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_spec import ARGUMENTS
+from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_store import Store
+from ansible_collections.wcp360.hosting.plugins.module_utils.items import ItemError, finish, lock_or_fail
+
+
+def remove(module: AnsibleModule) -> None:
+    """Take the tree away."""
+    results = removal(module.params)
+    if not module.check_mode:
+        Store(module.params["path"]).remove()
+    finish(module, results)
+
+
+def converge(module: AnsibleModule) -> None:
+    """Bring the tree to what is listed."""
+    tree = ConfigTree(module.params)
+    tree.plan()
+    if not module.check_mode:
+        tree.apply()
+    finish(module, list(tree.results.values()), **tree.answer())
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    with contextlib.nullcontext() if module.check_mode else lock_or_fail(module):
+        try:
+            remove(module) if module.params["state"] == "absent" else converge(module)
+        except (ItemError, OSError) as error:
+            module.fail_json(msg=str(error), items=[])
+
+
+if __name__ == "__main__":
+    main()
