@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from testhosts import doctor, host, image
+from testhosts import collection, doctor, host, image
 from testhosts.common import HostsError
 from testhosts.engine import find_engine
 
@@ -30,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
     down.add_argument("names", nargs="*", metavar="name")
     down.add_argument("--all", action="store_true", help="every host that this checkout started")
     commands.add_parser("list", help="the hosts that this checkout started")
+    commands.add_parser("collections", help="link this checkout as wcp360.hosting; prints ANSIBLE_COLLECTIONS_PATH")
     doc = commands.add_parser("doctor", help="say whether hosts can be had here, and how")
     doc.add_argument("--json", action="store_true")
     return top
@@ -63,7 +64,9 @@ def main() -> int:
     try:
         if args.command == "doctor":
             return doctor.report(as_json=args.json)
-        if args.command == "list":
+        if args.command == "collections":
+            print(collection.link())
+        elif args.command == "list":
             print("\n".join(host.names(find_engine())))
         else:
             {"build": _build, "up": _up, "down": _down}[args.command](args)
