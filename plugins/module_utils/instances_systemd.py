@@ -1,0 +1,136 @@
+"""Services under systemd: what they are, and how to change it, many units in one call of systemctl."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from typing import Any
+
+from ansible_collections.wcp360.hosting.plugins.module_utils.instances_words import printable, tail
+
+PROPERTIES = "Id,LoadState,ActiveState,UnitFileState,NeedDaemonReload"
+UP = ("active", "reloading", "refreshing")
+NOT_DOWN = (*UP, "activating", "deactivating")
+COMMAND_SECONDS = 150
+
+
+class Systemd:
+    """The service manager of most nodes. All methods take lists of item specs."""
+
+    has_enablement = True
+
+    def __init__(self) -> None:
+        """Remember when the work began: the journal's lines before it are not a failure's last words."""
+        self.since = time.time()
+        self.sizes: dict[str, int] = {}
+
+    def observe(self, specs: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        """Return per item id: running, lingering (something of it must still be stopped), enabled, stale, missing."""
+        units = {name: {} for spec in specs for name in _units(spec)}
+        self._read_properties(units)
+        return {spec["id"]: _judge([units[name] for name in _units(spec)]) for spec in specs}
+
+    def prepare(self, specs: list[dict[str, Any]]) -> None:
+        """Make systemd read the unit files where they changed since it did."""
+        seen = self.observe(specs).values()
+        if any(state["stale"] or state["missing"] for state in seen):
+            _systemctl("daemon-reload")
+
+    def mark(self, specs: list[dict[str, Any]]) -> None:
+        """Remember the ends of the log files, so that only newer lines count as last words."""
+        for spec in specs:
+            self.sizes[spec["id"]] = tail(spec["error_log"])[1]
+
+    def enable(self, specs: list[dict[str, Any]]) -> dict[str, str]:
+        """Have the units start at boot."""
+        _systemctl("enable", *_all_units(specs))
+        return {}
+
+    def disable(self, specs: list[dict[str, Any]]) -> dict[str, str]:
+        """Have the units not start at boot."""
+        _systemctl("disable", *_all_units(specs))
+        return {}
+
+    def start(self, specs: list[dict[str, Any]]) -> dict[str, str]:
+        """Start the units; the caller finds out by observing them which did."""
+        units = _all_units(specs)
+        # A unit that failed too often in a short time is refused until its counter is reset.
+        _systemctl("reset-failed", *units)
+        _systemctl("start", *units)
+        return {}
+
+    def reload(self, specs: list[dict[str, Any]]) -> dict[str, str]:
+        """Have the services read their configuration again; the return code says nothing."""
+        _systemctl("reload", *[spec["unit"] for spec in specs])
+        return {}
+
+    def stop(self, specs: list[dict[str, Any]]) -> dict[str, str]:
+        """Stop the units, sockets first, so that no request starts the service again."""
+        units = [spec["socket_unit"] for spec in specs if spec["socket_unit"]] + [spec["unit"] for spec in specs]
+        _systemctl("stop", *units)
+        _systemctl("reset-failed", *units)
+        return {}
+
+    def forget(self, specs: list[dict[str, Any]]) -> None:
+        """Nothing of a unit is left once it is stopped and disabled."""
+
+    def words(self, spec: dict[str, Any]) -> str:
+        """Return the last lines that the service of ``spec`` said since the work began."""
+        journal = _run(
+            [
+                "journalctl",
+                "-q",
+                "--no-pager",
+                "-o",
+                "cat",
+                "-n",
+                "8",
+                f"--since=@{int(self.since)}",
+                "-u",
+                spec["unit"],
+            ]
+        )
+        log = tail(spec["error_log"], self.sizes.get(spec["id"], 0))[0]
+        return printable("\n".join(part for part in (log, journal) if part))
+
+    def _read_properties(self, units: dict[str, dict[str, str]]) -> None:
+        names = list(units)
+        for start in range(0, len(names), 200):
+            part = names[start : start + 200]
+            blocks = _run(["systemctl", "show", "-p", PROPERTIES, "--", *part]).strip().split("\n\n")
+            for name, block in zip(part, blocks, strict=False):
+                units[name].update(line.split("=", 1) for line in block.splitlines() if "=" in line)
+
+
+def _units(spec: dict[str, Any]) -> list[str]:
+    return [name for name in (spec["unit"], spec["socket_unit"]) if name]
+
+
+def _all_units(specs: list[dict[str, Any]]) -> list[str]:
+    return [name for spec in specs for name in reversed(_units(spec))]
+
+
+def _judge(units: list[dict[str, str]]) -> dict[str, Any]:
+    enabled = [unit.get("UnitFileState") in ("enabled", "enabled-runtime", "alias") for unit in units]
+    return {
+        "running": all(unit.get("ActiveState") in UP for unit in units),
+        "lingering": any(unit.get("ActiveState") in NOT_DOWN for unit in units),
+        "enabled": all(enabled),
+        "partly_enabled": any(enabled),
+        "stale": any(unit.get("NeedDaemonReload") == "yes" for unit in units),
+        "missing": any(unit.get("LoadState") != "loaded" for unit in units),
+    }
+
+
+def _systemctl(verb: str, *units: str) -> None:
+    # Return codes are not looked at: what counts is what the units are afterwards.
+    if units or verb == "daemon-reload":
+        _run(["systemctl", "--quiet", "--no-ask-password", verb, *(["--", *units] if units else [])])
+
+
+def _run(argv: list[str]) -> str:
+    try:
+        done = subprocess.run(argv, capture_output=True, timeout=COMMAND_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return ""
+    return done.stdout.decode("utf-8", "replace")
