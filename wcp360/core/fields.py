@@ -23,16 +23,7 @@ BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u206
 
 # Accounts of Debian's base-passwd, of packages that hosting uses, groups that amount to root, and the panel's roles.
 RESERVED_NAMES = frozenset(
-    """
-    adm admin administrator all amavis anonymous apache apt audio avahi backup bin bind cdrom clamav client clock
-    colord crontab daemon dbus debian dialout dip disk docker dovecot dovenull everyone fax floppy ftp games git gnats
-    group guest halt home input irc kmem kvm libvirt list localhost login lp lxd mail man memcached messagebus mysql
-    mariadb netdev network news nginx nobody nogroup nologin none ntp null opendkim opendmarc operator pdns php
-    plugdev podman polkitd postfix postgres postmaster powerdns proftpd proxy public redis render reseller restic root
-    rspamd sasl service sgx shadow shutdown spamd src ssh sshd ssl staff sudo support sync sys syslog system systemd
-    tape tomcat tty user users utmp uucp uuidd vagrant varnish video vmail voice web webmaster wheel www
-    wcp360 wwwdata
-    """.split()
+    ["adm", "admin", "administrator", "all", "amavis", "anonymous", "apache", "apt", "audio", "avahi", "backup", "bin", "bind", "cdrom", "clamav", "client", "clock", "colord", "crontab", "daemon", "dbus", "debian", "dialout", "dip", "disk", "docker", "dovecot", "dovenull", "everyone", "fax", "floppy", "ftp", "games", "git", "gnats", "group", "guest", "halt", "home", "input", "irc", "kmem", "kvm", "libvirt", "list", "localhost", "login", "lp", "lxd", "mail", "man", "memcached", "messagebus", "mysql", "mariadb", "netdev", "network", "news", "nginx", "nobody", "nogroup", "nologin", "none", "ntp", "null", "opendkim", "opendmarc", "operator", "pdns", "php", "plugdev", "podman", "polkitd", "postfix", "postgres", "postmaster", "powerdns", "proftpd", "proxy", "public", "redis", "render", "reseller", "restic", "root", "rspamd", "sasl", "service", "sgx", "shadow", "shutdown", "spamd", "src", "ssh", "sshd", "ssl", "staff", "sudo", "support", "sync", "sys", "syslog", "system", "systemd", "tape", "tomcat", "tty", "user", "users", "utmp", "uucp", "uuidd", "vagrant", "varnish", "video", "vmail", "voice", "web", "webmaster", "wheel", "www", "wcp360", "wwwdata"]
 )
 
 
@@ -113,7 +104,9 @@ def _host_address(value: str) -> str:
     except ValueError:
         pass
     labels = value.split(".")
-    if len(value) > 253 or any(re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?", x) is None for x in labels):
+    if len(value) > 253 or any(
+        re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?", x) is None for x in labels
+    ):
         raise ValueError("Give an IP address or a host name.")
     return value.lower()
 
@@ -126,7 +119,9 @@ def _private_path(value: str) -> str:
 
 TenantName = Annotated[str, AfterValidator(_tenant_name)]
 NodeName = Annotated[str, AfterValidator(_node_name)]
-DomainName = Annotated[str, StringConstraints(max_length=1000), AfterValidator(clean_text), AfterValidator(normalise_domain)]
+DomainName = Annotated[
+    str, StringConstraints(max_length=1000), AfterValidator(clean_text), AfterValidator(normalise_domain)
+]
 DisplayName = Annotated[str, StringConstraints(max_length=100), AfterValidator(_display_name)]
 DocumentRoot = Annotated[str, StringConstraints(max_length=200), AfterValidator(_document_root)]
 RedirectUrl = Annotated[str, AfterValidator(_redirect_url)]

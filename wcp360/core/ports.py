@@ -82,6 +82,9 @@ class State(Protocol):
     ) -> Resource:
         """Write a resource and mark it touched; ``tenant`` of an existing one cannot change."""
 
+    def bury(self, ref: Ref, *, purge: bool) -> None:
+        """Turn a resource into a tombstone (life ABSENT) and mark it touched; a tombstone stays as it is."""
+
     def outcomes(self, ref: Ref) -> list[ResourceOutcome]:
         """Return how far the resource has come on each of its nodes."""
 
@@ -158,9 +161,7 @@ class Transaction(State, Protocol):
     ) -> PreviewView:
         """Keep a dry run that the engine shall make; ``batches`` holds one serialised batch for each node."""
 
-    def add_event(
-        self, type_: str, data: dict[str, Any], *, tenant: str | None = None, correlation: str = ""
-    ) -> None:
+    def add_event(self, type_: str, data: dict[str, Any], *, tenant: str | None = None, correlation: str = "") -> None:
         """Append an event."""
 
     def add_audit(

@@ -1,0 +1,140 @@
+"""The functions behind the operations on domains."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wcp360.core.actor import Actor
+from wcp360.core.errors import Conflict, FieldError, Invalid
+from wcp360.core.hostnames import MAX_LENGTH, is_within
+from wcp360.core.lifecycle import require_module
+from wcp360.core.ports import State
+from wcp360.core.resources import Life, Ref, Resource
+from wcp360.core.status import status_of
+from wcp360.core.views import Page
+from wcp360.modules.domains.inputs import (
+    DomainCreate,
+    DomainDelete,
+    DomainKey,
+    DomainList,
+    DomainSpec,
+    DomainUpdate,
+    DomainView,
+)
+
+KIND = "domain"
+WEBSERVER = "webserver"
+
+
+def owner(state: State, given: DomainKey) -> str | None:
+    """Own an operation by the tenant that owns the domain; raise NotFound where there is none."""
+    return state.get(Ref(KIND, given.name)).tenant
+
+
+def new_owner(state: State, given: DomainCreate) -> str:
+    """Own the creation by the tenant that is to have the domain."""
+    return given.tenant
+
+
+def list_domains(state: State, given: DomainList, actor: Actor) -> Page[DomainView]:
+    """Answer the domains in the actor's scope."""
+    page = state.page(KIND, tenants=actor.tenants, tenant=given.tenant, limit=given.limit, after=given.after)
+    return Page[DomainView](items=[_view(state, resource) for resource in page.items], next=page.next)
+
+
+def show_domain(state: State, given: DomainKey, actor: Actor) -> DomainView:
+    """Answer one domain."""
+    return _view(state, state.get(Ref(KIND, given.name)))
+
+
+def create_domain(state: State, given: DomainCreate, actor: Actor, reserved: frozenset[str]) -> None:
+    """Put a new domain with its site; the web server module comes along where the node has none yet."""
+    ref = Ref(KIND, given.name)
+    tenant = state.get(Ref("tenant", given.tenant))
+    found = state.find(ref)
+    if found is not None and found.life is Life.ABSENT and found.tenant == given.tenant:
+        raise Conflict(f"{given.name} is still being removed; wait for that to end.", code="being_removed")
+    aliases = _default_aliases(state, given) if given.aliases is None else given.aliases
+    _claim(state, ref, given.tenant, aliases, reserved)
+    require_module(state, actor, WEBSERVER, tenant.spec["placement"][WEBSERVER])
+    spec = DomainSpec(aliases=tuple(aliases), redirect=given.redirect, document_root=given.document_root, php=given.php)
+    state.put(ref, spec, tenant=given.tenant)
+
+
+def update_domain(state: State, given: DomainUpdate, actor: Actor, reserved: frozenset[str]) -> None:
+    """Replace the fields that are given."""
+    resource = state.get(Ref(KIND, given.name))
+    changes = given.model_dump(exclude={"name"}, exclude_none=True)
+    if given.aliases is not None:
+        _claim(state, resource.ref, str(resource.tenant), given.aliases, reserved)
+    _put(state, resource, {**resource.spec, **changes}, resource.life)
+
+
+def suspend_domain(state: State, given: DomainKey, actor: Actor) -> None:
+    """Answer the site with the suspended page."""
+    resource = state.get(Ref(KIND, given.name))
+    _put(state, resource, resource.spec, Life.SUSPENDED)
+
+
+def unsuspend_domain(state: State, given: DomainKey, actor: Actor) -> None:
+    """Take a suspension back."""
+    resource = state.get(Ref(KIND, given.name))
+    _put(state, resource, resource.spec, Life.PRESENT)
+
+
+def delete_domain(state: State, given: DomainDelete, actor: Actor) -> None:
+    """Leave a tombstone that holds the names until the node has let go."""
+    state.get(Ref(KIND, given.name))
+    state.bury(Ref(KIND, given.name), purge=given.purge)
+
+
+def _put(state: State, resource: Resource, spec: Any, life: Life) -> None:
+    state.put(resource.ref, DomainSpec.model_validate(spec, strict=False), tenant=resource.tenant, life=life)
+
+
+def _default_aliases(state: State, given: DomainCreate) -> tuple[str, ...]:
+    alias = f"www.{given.name}"
+    if given.name.startswith("www.") or len(alias) > MAX_LENGTH or state.find(Ref(KIND, alias)) is not None:
+        return ()
+    return (alias,)
+
+
+def _claim(state: State, ref: Ref, tenant: str, aliases: tuple[str, ...], reserved: frozenset[str]) -> None:
+    """Hold the domain's names. A name is refused when anybody has it, or another tenant one above or below it."""
+    named = [("name", ref.name), *((f"aliases.{index}", alias) for index, alias in enumerate(aliases))]
+    if len({name for _, name in named}) < len(named):
+        raise _wrong_name("aliases", "The same name is given twice; leave the repetition out.")
+    for field, name in named:
+        if any(is_within(name, parent) for parent in reserved):
+            raise _wrong_name(field, f"{name} belongs to the panel itself and cannot be a tenant's domain.")
+        for claim in state.claims_near(name):
+            if claim.owner != ref and (claim.hostname == name or claim.tenant != tenant):
+                raise Conflict(
+                    f"{name} is taken, or lies above or below a name of another tenant. Choose another name, or have "
+                    "the owner create it.",
+                    code="name_taken",
+                )
+    state.claim(ref, tenant, [name for _, name in named])
+
+
+def _wrong_name(field: str, message: str) -> Invalid:
+    return Invalid(message, errors=(FieldError(field, message, "reserved_name"),))
+
+
+def _view(state: State, resource: Resource) -> DomainView:
+    status, reason = status_of(state, resource)
+    spec = DomainSpec.model_validate(resource.spec, strict=False)
+    return DomainView(
+        name=resource.ref.name,
+        tenant=str(resource.tenant),
+        state=resource.life.value,
+        status=status,
+        reason=reason,
+        aliases=list(spec.aliases),
+        redirect=spec.redirect,
+        document_root=spec.document_root,
+        php=spec.php,
+        nodes=list(resource.nodes),
+        created=resource.created,
+        updated=resource.updated,
+    )

@@ -1,0 +1,146 @@
+"""The declaration of the module ``nodes`` and the functions behind it."""
+
+from __future__ import annotations
+
+from wcp360.core.actor import Actor
+from wcp360.core.declare import change, query
+from wcp360.core.errors import Conflict
+from wcp360.core.operation import of_server
+from wcp360.core.ports import State
+from wcp360.core.registry import Module
+from wcp360.core.resources import Life, Ref, Renderer, Resource, ResourceType, RoleItem
+from wcp360.core.status import status_of
+from wcp360.core.views import Page
+from wcp360.modules.nodes.hostkey import confirmed_key
+from wcp360.modules.nodes.inputs import NodeCreate, NodeKey, NodeList, NodeSpec, NodeView
+
+KIND = "node"
+
+
+def build() -> Module:
+    """Declare the module."""
+    return Module(
+        name="nodes",
+        title="Nodes",
+        operations=(
+            query(
+                "node.list",
+                "List the managed servers.",
+                input=NodeList,
+                result=Page[NodeView],
+                function=list_nodes,
+                tenant_of=of_server,
+                example={"limit": 50},
+            ),
+            query(
+                "node.show",
+                "Show one managed server with what was learned about it.",
+                input=NodeKey,
+                result=NodeView,
+                function=show_node,
+                tenant_of=of_server,
+                example={"name": "local"},
+                key="name",
+            ),
+            change(
+                "node.create",
+                "Take a server under management; its SSH host key is pinned.",
+                input=NodeCreate,
+                function=create_node,
+                tenant_of=of_server,
+                example={"name": "web1", "address": "192.0.2.10", "host_key": EXAMPLE_KEY},
+                key="name",
+                conflicts=("name_taken", "host_key_unconfirmed"),
+                prepare=pin_host_key,
+            ),
+            change(
+                "node.check",
+                "Connect to a server again, learn its facts and converge its base.",
+                input=NodeKey,
+                function=check_node,
+                tenant_of=of_server,
+                example={"name": "local"},
+                key="name",
+            ),
+            change(
+                "node.delete",
+                "Take a server out of management; what WCP360 set up for itself there is removed.",
+                input=NodeKey,
+                function=delete_node,
+                tenant_of=of_server,
+                example={"name": "web1"},
+                key="name",
+                conflicts=("in_use",),
+                confirm=True,
+            ),
+        ),
+        types=(ResourceType(KIND, NodeSpec, lambda resource, state: (resource.ref.name,)),),
+        renderers=(Renderer(KIND, server),),
+    )
+
+
+EXAMPLE_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ5yoFGzpPcqWnhqtA7a9tw1XzsmqRVRHzZZ1mAQ5Ggu"
+
+
+def server(node: Resource, state: State) -> tuple[RoleItem, ...]:
+    """Compile the server level that every node has: groups, SFTP and the trash of the role ``tenant``."""
+    return (RoleItem("server", {"tenant": "absent" if node.life is Life.ABSENT else True}),)
+
+
+def pin_host_key(given: NodeCreate) -> NodeCreate:
+    """Complete the input with the key to pin; local nodes have none."""
+    if given.connection == "local":
+        return given
+    return given.model_copy(update={"host_key": confirmed_key(str(given.address), given.port, given.host_key)})
+
+
+def list_nodes(state: State, given: NodeList, actor: Actor) -> Page[NodeView]:
+    """Answer all nodes."""
+    page = state.page(KIND, limit=given.limit, after=given.after)
+    return Page[NodeView](items=[_view(state, resource) for resource in page.items], next=page.next)
+
+
+def show_node(state: State, given: NodeKey, actor: Actor) -> NodeView:
+    """Answer one node."""
+    return _view(state, state.get(Ref(KIND, given.name)))
+
+
+def create_node(state: State, given: NodeCreate, actor: Actor) -> None:
+    """Put a new node."""
+    ref = Ref(KIND, given.name)
+    if state.find(ref) is not None:
+        raise Conflict(f"There is a node {given.name} already; choose another name.", code="name_taken")
+    fields = given.model_dump(exclude={"name"}) | {"address": given.address or ""}
+    state.put(ref, NodeSpec(**fields))
+
+
+def check_node(state: State, given: NodeKey, actor: Actor) -> None:
+    """Ask for the node's base to be converged again."""
+    state.retry(state.get(Ref(KIND, given.name)).ref)
+
+
+def delete_node(state: State, given: NodeKey, actor: Actor) -> None:
+    """Leave a tombstone, unless something still lives on the node."""
+    ref = Ref(KIND, given.name)
+    state.get(ref)
+    others = sorted(str(target.ref) for target in state.targets([given.name]) if target.ref != ref)
+    if others:
+        listed = ", ".join(others[:5]) + (" and more" if len(others) > 5 else "")
+        raise Conflict(
+            f"The node {given.name} still serves {listed}. Delete tenants and remove modules there first.",
+            code="in_use",
+        )
+    state.bury(ref, purge=False)
+
+
+def _view(state: State, resource: Resource) -> NodeView:
+    status, reason = status_of(state, resource)
+    return NodeView(
+        name=resource.ref.name,
+        status=status,
+        reason=reason,
+        facts=state.facts(resource.ref),
+        created=resource.created,
+        updated=resource.updated,
+        **resource.spec,
+    )
