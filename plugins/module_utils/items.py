@@ -84,20 +84,26 @@ def _wait_for_lock(descriptor: int, path: str, deadline: float) -> None:
             if error.errno not in (errno.EAGAIN, errno.EACCES):
                 raise
         if time.monotonic() > deadline:
-            raise TimeoutError(f"Another run still works on this node: it holds {path}. Wait for it to end, then retry.")
+            raise TimeoutError(
+                f"Another run still works on this node: it holds {path}. Wait for it to end, then retry."
+            )
         time.sleep(0.05)
 
 
-def converge_items(module: Any, plan: Callable[[dict[str, Any]], list[Step]]) -> None:
+def converge_items(
+    module: Any, plan: Callable[[dict[str, Any]], list[Step]], extra: Callable[[], dict[str, Any]] = dict
+) -> None:
     """Plan every item of ``module.params['items']``, apply the steps unless in check mode, and exit.
 
     ``plan`` returns the steps for one item, in order, and raises ItemError where the item cannot be converged.
+    ``extra`` is asked at the end for further return values.
     """
     if module.check_mode:
-        finish(module, [_converge_one(spec, plan, apply=False) for spec in module.params["items"]])
-    with lock_or_fail(module):
-        results = [_converge_one(spec, plan, apply=True) for spec in module.params["items"]]
-    finish(module, results)
+        results = [_converge_one(spec, plan, apply=False) for spec in module.params["items"]]
+    else:
+        with lock_or_fail(module):
+            results = [_converge_one(spec, plan, apply=True) for spec in module.params["items"]]
+    finish(module, results, **extra())
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 LISTS = "/var/lib/apt/lists"
@@ -84,8 +84,7 @@ class Record:
     def save(self) -> None:
         """Write the record so that a crash leaves the old or the new one, or remove it when it says nothing."""
         if not self.names and not self.installed:
-            if os.path.exists(self.path):
-                os.unlink(self.path)
+            self._remove()
             return
         os.makedirs(os.path.dirname(self.path), mode=0o755, exist_ok=True)
         content = {"version": 1, "names": sorted(self.names), "installed": dict(sorted(self.installed.items()))}
@@ -95,6 +94,12 @@ class Record:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, self.path)
+
+    def _remove(self) -> None:
+        with suppress(FileNotFoundError):
+            os.unlink(self.path)
+        with suppress(OSError):  # the directories stay while there is anything in them
+            os.removedirs(os.path.dirname(self.path))
 
 
 def check_names(names: Iterable[str]) -> None:

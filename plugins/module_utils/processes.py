@@ -1,0 +1,92 @@
+"""Find and end the processes of one user."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+#: Where our ``instances`` module keeps the pid of a master that it started without a service manager.
+INSTANCE_PIDS = "/run/wcp360/instances"
+
+
+def user_processes(uid: int, spare: str = "") -> list[int]:
+    """Return the pids with ``uid`` as any of their user ids, without zombies and without PHP instance ``spare``.
+
+    What belongs to a PHP-FPM instance is stopped by the role that started it, which knows how.
+    """
+    session = _instance_session(spare) if spare else 0
+    return [pid for pid in _pids() if _belongs(pid, uid) and not (spare and _in_instance(pid, spare, session))]
+
+
+def end_processes(uid: int, spare: str = "", patience: float = 10.0) -> list[int]:
+    """Kill the processes of ``uid`` and return those that are still there after ``patience`` seconds."""
+    deadline = time.monotonic() + patience
+    while pids := user_processes(uid, spare):
+        if time.monotonic() > deadline:
+            return pids
+        if spare:
+            _kill_each(pids)
+        else:
+            _kill_all_of(uid)
+        time.sleep(0.02)
+    return []
+
+
+def _kill_each(pids: list[int]) -> None:
+    # Stopped first, so that none of them starts another while the rest is being killed.
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in pids:
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                continue
+
+
+def _kill_all_of(uid: int) -> None:
+    """Kill everything of ``uid`` in one system call, which even a fork bomb does not outrun."""
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgroups([])
+            os.setresuid(uid, uid, uid)
+            os.kill(-1, signal.SIGKILL)
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+
+
+def _pids() -> Iterator[int]:
+    return (int(name) for name in os.listdir("/proc") if name.isdecimal())
+
+
+def _belongs(pid: int, uid: int) -> bool:
+    status = _read(f"/proc/{pid}/status")
+    fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    return str(uid) in fields.get("Uid", "").split() and not fields.get("State", "").startswith(("Z", "X"))
+
+
+def _in_instance(pid: int, name: str, session: int) -> bool:
+    if f"/wcp360-php@{name}.service" in _read(f"/proc/{pid}/cgroup"):
+        return True
+    return bool(session) and _session(pid) == session
+
+
+def _instance_session(name: str) -> int:
+    text = _read(f"{INSTANCE_PIDS}/php-{name}.pid").strip()
+    return _session(int(text)) if text.isdecimal() else 0
+
+
+def _session(pid: int) -> int:
+    # The command name in parentheses may hold spaces: count from behind it.
+    fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    return int(fields[3]) if len(fields) > 3 else 0
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return ""
