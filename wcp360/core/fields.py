@@ -23,7 +23,19 @@ BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u206
 
 # Accounts of Debian's base-passwd, of packages that hosting uses, groups that amount to root, and the panel's roles.
 RESERVED_NAMES = frozenset(
-    ["adm", "admin", "administrator", "all", "amavis", "anonymous", "apache", "apt", "audio", "avahi", "backup", "bin", "bind", "cdrom", "clamav", "client", "clock", "colord", "crontab", "daemon", "dbus", "debian", "dialout", "dip", "disk", "docker", "dovecot", "dovenull", "everyone", "fax", "floppy", "ftp", "games", "git", "gnats", "group", "guest", "halt", "home", "input", "irc", "kmem", "kvm", "libvirt", "list", "localhost", "login", "lp", "lxd", "mail", "man", "memcached", "messagebus", "mysql", "mariadb", "netdev", "network", "news", "nginx", "nobody", "nogroup", "nologin", "none", "ntp", "null", "opendkim", "opendmarc", "operator", "pdns", "php", "plugdev", "podman", "polkitd", "postfix", "postgres", "postmaster", "powerdns", "proftpd", "proxy", "public", "redis", "render", "reseller", "restic", "root", "rspamd", "sasl", "service", "sgx", "shadow", "shutdown", "spamd", "src", "ssh", "sshd", "ssl", "staff", "sudo", "support", "sync", "sys", "syslog", "system", "systemd", "tape", "tomcat", "tty", "user", "users", "utmp", "uucp", "uuidd", "vagrant", "varnish", "video", "vmail", "voice", "web", "webmaster", "wheel", "www", "wcp360", "wwwdata"]
+    re.findall(
+        r"\S+",
+        """
+        adm admin administrator all amavis anonymous apache apt audio avahi backup bin bind cdrom clamav client clock
+        colord crontab daemon dbus debian dialout dip disk docker dovecot dovenull everyone fax floppy ftp games git
+        gnats group guest halt home input irc kmem kvm libvirt list localhost login lp lxd mail man mariadb memcached
+        messagebus mysql netdev network news nginx nobody nogroup nologin none ntp null opendkim opendmarc operator
+        pdns php plugdev podman polkitd postfix postgres postmaster powerdns proftpd proxy public redis render reseller
+        restic root rspamd sasl service sgx shadow shutdown spamd src ssh sshd ssl staff sudo support sync sys syslog
+        system systemd tape tomcat tty user users utmp uucp uuidd vagrant varnish video vmail voice wcp360 web
+        webmaster wheel www wwwdata
+        """,
+    )
 )
 
 

@@ -11,7 +11,7 @@ from wcp360.core.operation import Input, View
 from wcp360.core.php import PhpSettings
 from wcp360.core.resources import Spec
 
-NOLOGIN = "/usr/sbin/nologin"
+NOLOGIN: Literal["/usr/sbin/nologin"] = "/usr/sbin/nologin"
 Shell = Literal["/usr/sbin/nologin", "/bin/bash", "/bin/sh"]
 Keys = Annotated[tuple[SshKey, ...], Field(max_length=100)]
 
