@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from wcp360.core.actor import Actor
-from wcp360.core.errors import Forbidden, NotFound, Problem
+from wcp360.core.errors import Forbidden, NotFound, Problem, Unauthenticated
 from wcp360.core.faults import point
 from wcp360.core.ids import new_id
 from wcp360.core.operation import ANY_TENANT, Input, Operation, View
@@ -166,6 +166,20 @@ def refuse(store: Store, asked: Asked, problem: Problem) -> None:
     outcome = "denied" if isinstance(problem, Forbidden | NotFound) else "refused"
     with store.write() as tx:
         _audit(tx, asked, None, f"{outcome}: {problem.code}")
+
+
+def refuse_unread(store: Store, operation: Operation, actor: str, correlation: str, problem: Problem) -> None:
+    """Write the audit entry of a change that was refused before it had an input; what was sent is not kept."""
+    outcome = "denied" if isinstance(problem, Unauthenticated | Forbidden) else "refused"
+    with store.write() as tx:
+        tx.add_audit(
+            actor=actor,
+            operation=operation.name,
+            tenant=None,
+            outcome=f"{outcome}: {problem.code}",
+            given={},
+            correlation=correlation,
+        )
 
 
 def _audit(tx: Transaction, asked: Asked, tenant: str | None, outcome: str) -> None:
