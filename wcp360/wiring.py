@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 
+from flask import Flask
+
+from wcp360.api.app import create_app
 from wcp360.core.config import Settings
 from wcp360.core.registry import Module, Registry
 from wcp360.core.submit import Door
@@ -30,8 +33,12 @@ class System:
     bell: Bell
 
 
-def build_registry(settings: Settings) -> Registry:
-    """Declare all modules: ours, then those of installed packages (entry points ``wcp360.modules``)."""
+def build_registry(settings: Settings | None = None) -> Registry:
+    """Declare all modules: ours, then those of installed packages (entry points ``wcp360.modules``).
+
+    Without settings the defaults serve, which is enough for what is derived from the declarations alone.
+    """
+    settings = settings or Settings()
     others = [point.load()(settings) for point in entry_points(group=ENTRY_POINT)]
     services = [webserver.build(), *(module for module in others if module.roles)]
     return _Wiring(settings, services, others).registry
@@ -65,4 +72,16 @@ def build(settings: Settings) -> System:
         tokens=Tokens(store),
         door=Door(store, registry, compile_batches),
         bell=Bell(settings),
+    )
+
+
+def build_app(system: System) -> Flask:
+    """Make the Flask application of the API."""
+    return create_app(
+        door=system.door,
+        registry=system.registry,
+        verify_token=system.tokens.verify,
+        store=system.store,
+        settings=system.settings,
+        bell=system.bell,
     )

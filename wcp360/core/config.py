@@ -22,7 +22,7 @@ PREFIX = "WCP360_"
 DEFAULT_FILE = "/etc/wcp360/wcp360.toml"
 DEFAULT_STATE_DIR = "/var/lib/wcp360-panel"
 # Variables with the prefix that are not settings: the file itself, the CLI's own, and test hooks.
-NOT_SETTINGS = frozenset({"CONFIG", "KILL_AT", "RUN", "OUTCOMES_FILE", "URL", "TOKEN_FILE"})
+NOT_SETTINGS = frozenset({"CONFIG", "KILL_AT", "RUN", "OUTCOMES_FILE", "URL", "TOKEN_FILE", "MANIFEST"})
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 

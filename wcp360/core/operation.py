@@ -89,6 +89,11 @@ class Operation:
         """The verb of the name."""
         return self.name.partition(".")[2]
 
+    @property
+    def command(self) -> str:
+        """The CLI command that the operation becomes."""
+        return f"wcp360 {self.object} {self.verb.replace('_', '-')}"
+
     def check(self) -> None:
         """Raise ValueError unless the declaration is complete; the registry calls it at import."""
         if re.fullmatch(r"[a-z]+\.[a-z_]+", self.name, re.ASCII) is None:

@@ -10,7 +10,7 @@ from wcp360.core.operation import Kind, Operation
 from wcp360.core.ports import State
 from wcp360.core.registry import Registry
 from wcp360.core.resources import Ref
-from wcp360.core.routes import command_of, route_of
+from wcp360.core.routes import route_of
 from wcp360.core.views import AuditVerdict, ChangeStatus, ChangeView, Page, PreviewView, RunView
 from wcp360.modules.records.inputs import (
     AuditPage,
@@ -117,7 +117,7 @@ class Operations:
             permission=operation.permission,
             method=route.method,
             path=route.path,
-            command=command_of(operation),
+            command=operation.command,
             roles=self._roles(operation),
             conflicts=list(operation.conflicts),
             example=dict(operation.example),
