@@ -18,7 +18,24 @@ _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
 # https://www.php.net/manual/en/errorfunc.constants.php
 ERROR_CONSTANTS = frozenset(
     f"E_{name}"
-    for name in ["ERROR", "WARNING", "PARSE", "NOTICE", "CORE_ERROR", "CORE_WARNING", "COMPILE_ERROR", "COMPILE_WARNING", "USER_ERROR", "USER_WARNING", "USER_NOTICE", "STRICT", "RECOVERABLE_ERROR", "DEPRECATED", "USER_DEPRECATED", "ALL"]
+    for name in [
+        "ERROR",
+        "WARNING",
+        "PARSE",
+        "NOTICE",
+        "CORE_ERROR",
+        "CORE_WARNING",
+        "COMPILE_ERROR",
+        "COMPILE_WARNING",
+        "USER_ERROR",
+        "USER_WARNING",
+        "USER_NOTICE",
+        "STRICT",
+        "RECOVERABLE_ERROR",
+        "DEPRECATED",
+        "USER_DEPRECATED",
+        "ALL",
+    ]
 )
 Check = Callable[[str], None]
 
