@@ -34,6 +34,8 @@ NOISE = {
     r"(.*/)?__pycache__(/.*)?|.*\.pyc": "byte code caches",
     r"/usr/share/(info/dir|mime/.*|man(/.*)?|doc(/.*)?|locale(/.*)?)": "indexes that packages keep, and documentation",
     r"/usr/share/(icons|applications)(/.*)?": "indexes that packages keep",
+    r"/var/www/html(/index\.nginx-debian\.html)?": "left by Debian's own nginx when it is purged",
+    r"/var/log/php[0-9.]+-fpm\.log|/etc/alternatives/php-fpm\.sock": "left by Debian's own php-fpm when it is purged",
     r"/usr/lib/(locale/.*|x86_64-linux-gnu/gconv/.*\.cache)": "caches",
 }
 
