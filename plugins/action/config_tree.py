@@ -28,8 +28,9 @@ class ActionModule(ActionBase):
         self._task_vars = task_vars or {}
         self._templars: dict[str, Any] = {}
         arguments = dict(self._task.args)
-        if arguments.get("shared") is not None:
-            arguments["shared"] = [self._rendered(entry) for entry in arguments["shared"]]
+        for key in ("shared", "entries"):
+            if arguments.get(key) is not None:
+                arguments[key] = [self._rendered(entry) for entry in arguments[key]]
         arguments["items"] = [self._rendered_item(item) for item in arguments.get("items") or []]
         return self._execute_module(
             module_name="wcp360.hosting.config_tree", module_args=arguments, task_vars=self._task_vars

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
+from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_entries import Entries
 from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_judge import Judge
 from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_model import (
     SHARED,
@@ -33,11 +34,13 @@ class ConfigTree:
         self.store = Store(params["path"], mode_of(params["directory_mode"]))
         self.before = self.store.load()
         self.after = self.before
+        self.entries = Entries(params["entries"])
         self.results: dict[str, ItemResult] = {}
         self.selected: dict[str, Wanted] = {}
         self.shared: dict[str, Content] | None = None
         if params["shared"] is not None:
             self.shared = wanted_files(params["shared"])
+        if params["shared"] is not None or params["entries"]:
             self.results[params["shared_id"]] = ItemResult(params["shared_id"])
 
     def plan(self) -> None:
@@ -49,13 +52,20 @@ class ConfigTree:
         self.after = self._compose(self.selected)
         for key in self.selected:
             self._describe(self.results[key], key)
-        if self.shared is not None and self.results[self.params["shared_id"]].msg == "":
-            self._describe(self.results[self.params["shared_id"]], SHARED)
+        common = self.results.get(self.params["shared_id"])
+        if common is not None and not common.failed:
+            self._describe(common, SHARED)
+            for path in self.entries.changing:
+                common.diff.append(_diff(path, self.entries.present[path], self.entries.wanted[path]))
+            common.changed = bool(common.diff)
 
     def apply(self) -> None:
-        """Write the new generation when anything differs."""
+        """Write the new generation when anything differs, then the files by which the service finds it."""
         if self.changed:
             self.store.write(self.before, self.after, self.params["keep_generations"])
+        common = self.results.get(self.params["shared_id"])
+        if common is not None and not common.failed:
+            self.entries.write()
 
     @property
     def changed(self) -> bool:
@@ -88,7 +98,7 @@ class ConfigTree:
         if self.params["scan"] is None:
             return {}
         overlay = (self.params["checker"] or {}).get("overlay") or []
-        claims = foreign_claims(self.params["scan"], overlay, self.params["path"])
+        claims = foreign_claims(self.params["scan"], [*overlay, *self.entries.overlay()], self.params["path"])
         for claim in self.params["shared_claims"]:
             if claim in claims:
                 raise ItemError(
@@ -109,9 +119,10 @@ class ConfigTree:
     def _ask_checker(self, claims: dict[str, str]) -> None:
         checker = self.params["checker"]
         changing = self._changing()
-        if checker is None or not (changing or self._differs(SHARED, self._compose(self.selected))):
+        shared_differ = self._differs(SHARED, self._compose(self.selected)) or self.entries.changing
+        if checker is None or not (changing or shared_differ):
             return
-        scratch = Scratch(checker, self.params["path"])
+        scratch = Scratch({**checker, "overlay": [*checker["overlay"], *self.entries.overlay()]}, self.params["path"])
         if not scratch.binary:
             self._not_checked(checker["service"], changing)
             return
@@ -143,15 +154,14 @@ class ConfigTree:
 
     def _not_checked(self, service: str, changing: list[str]) -> None:
         reason = f"{service} is not installed yet, so its own check of the configuration was left out"
-        for key in changing:
-            self.results[key].not_checked = reason
-        if self.shared is not None:
-            self.results[self.params["shared_id"]].not_checked = reason
+        for key in (*changing, self.params["shared_id"]):
+            if key in self.results:
+                self.results[key].not_checked = reason
 
     def _refuse_all(self, changing: list[str], message: str) -> None:
         for key in changing:
             self._refuse(key, message)
-        if self.shared is not None:
+        if self.params["shared_id"] in self.results:
             self.results[self.params["shared_id"]].fail(message)
             self.shared = None
 
@@ -181,6 +191,10 @@ def removal(params: dict[str, Any]) -> list[ItemResult]:
         key = owner or params["shared_id"]
         result = results.setdefault(key, ItemResult(key, changed=True))
         result.diff.append(_diff(f"{params['path']}/{CURRENT}/{path}", before.files.get(path), None))
+    for path, content in Entries(params["entries"]).present.items():
+        if content is not None:
+            result = results.setdefault(params["shared_id"], ItemResult(params["shared_id"], changed=True))
+            result.diff.append(_diff(path, content, None))
     return list(results.values())
 
 

@@ -44,6 +44,7 @@ ARGUMENTS: dict[str, Any] = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "items": {"type": "list", "elements": "dict", "default": [], "options": _ITEM},
     "shared": {"type": "list", "elements": "dict", "options": _FILE},
+    "entries": {"type": "list", "elements": "dict", "default": [], "options": _FILE},
     "shared_id": {"type": "str", "default": "shared"},
     "shared_claims": {"type": "list", "elements": "str", "default": []},
     "directory_mode": {"type": "str", "default": "0755"},

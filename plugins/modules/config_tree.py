@@ -87,8 +87,16 @@ options:
     type: list
     elements: dict
     suboptions: *file
+  entries:
+    description:
+      - Files outside of the tree, by absolute path, through which the service finds it. They are written last and removed first.
+      - One that exists and has another first line than the wanted content is foreign, and refused with its path.
+    type: list
+    elements: dict
+    default: []
+    suboptions: *file
   shared_id:
-    description: The name under which the shared files are reported.
+    description: The name under which the shared files and the entries are reported.
     type: str
     default: shared
   shared_claims:
@@ -228,6 +236,7 @@ import contextlib
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree import ConfigTree, removal
+from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_entries import Entries
 from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_spec import ARGUMENTS
 from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_store import Store
 from ansible_collections.wcp360.hosting.plugins.module_utils.items import ItemError, finish, lock_or_fail
@@ -237,6 +246,7 @@ def remove(module: AnsibleModule) -> None:
     """Take the tree away."""
     results = removal(module.params)
     if not module.check_mode:
+        Entries(module.params["entries"]).remove()
         Store(module.params["path"]).remove()
     finish(module, results)
 

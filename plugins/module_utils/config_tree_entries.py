@@ -1,0 +1,68 @@
+"""Files outside of a tree by which a service finds it, such as nginx's conf.d/wcp360.conf."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import Any
+
+from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_model import (
+    Content,
+    wanted_files,
+)
+from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_store import read_content, write_content
+from ansible_collections.wcp360.hosting.plugins.module_utils.items import ItemError
+
+# A name that neither include patterns (*.conf) nor logrotate take up when a run is killed before the rename.
+TEMPORARY = "~"
+
+
+class Entries:
+    """The wanted entry files and what is there of them. Raises ItemError when one in the way is not ours."""
+
+    def __init__(self, specs: list[dict[str, Any]]) -> None:
+        self.wanted: dict[str, Content] = {}
+        for spec in specs:
+            (content,) = wanted_files([{**spec, "path": "entry"}]).values()
+            self.wanted[spec["path"]] = content
+        self.present = {path: self._present(path, content) for path, content in self.wanted.items()}
+
+    @property
+    def changing(self) -> list[str]:
+        """Return the paths whose content, mode or owner differs."""
+        return [path for path, content in self.wanted.items() if self.present[path] != content]
+
+    def overlay(self) -> list[dict[str, Any]]:
+        """Return the entries as changes to a scratch copy."""
+        return [
+            {"path": path, "content": content.data.decode(), "absent": False, "unless": None}
+            for path, content in self.wanted.items()
+        ]
+
+    def write(self) -> None:
+        """Write what differs, each file by one rename."""
+        for path in self.changing:
+            os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path + TEMPORARY)
+            write_content(path + TEMPORARY, self.wanted[path])
+            os.rename(path + TEMPORARY, path)
+
+    def remove(self) -> None:
+        """Take away what is there of them."""
+        for path, content in self.present.items():
+            if content is not None:
+                os.unlink(path)
+
+    @staticmethod
+    def _present(path: str, wanted: Content) -> Content | None:
+        present = read_content(path)
+        if present is None and not os.path.lexists(path):
+            return None
+        if present is None or _first_line(present) != _first_line(wanted):
+            raise ItemError(f"{path} is in the way: WCP360 did not write it. Move it away, then retry.")
+        return present
+
+
+def _first_line(content: Content) -> bytes:
+    return content.data.split(b"\n", 1)[0]
