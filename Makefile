@@ -1,0 +1,53 @@
+# Everything runs in .venv, which is made here. `make help` lists the targets.
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-clean test check format clean-hosts
+SHELL := /bin/sh
+BIN := .venv/bin
+# The stamps carry a digest of pyproject.toml: a changed dependency installs again, a touched file does not.
+DIGEST := $(shell cksum pyproject.toml | cut -d' ' -f1)
+INSTALLED := .venv/.installed-$(DIGEST)
+TOOLS := .venv/.tools-$(DIGEST)
+HOST_PACKAGES := runc=runc podman=podman debootstrap=debootstrap ssh-keygen=openssh-client
+# For example: make test PYTEST_ARGS='-m "not hosts"'
+PYTEST_ARGS ?=
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
+
+$(INSTALLED):
+	@.ci/make-venv ""
+	@rm -f .venv/.installed-*
+	@touch $@
+
+$(TOOLS):
+	@.ci/make-venv dev
+	@rm -f .venv/.installed-* .venv/.tools-*
+	@touch $@ $(INSTALLED)
+
+demo: $(INSTALLED) ## a tenant and its site on this machine: previewed, applied, served
+	@$(BIN)/python -m wcp360.cli.demo
+
+demo-clean: $(INSTALLED) ## remove what the demo made, and nothing else
+	@$(BIN)/python -m wcp360.cli.demo --clean
+
+test: $(TOOLS) ## all tests; makes real hosts where it can and says what it leaves out where it cannot
+	@command -v docker >/dev/null 2>&1 && docker info >/dev/null 2>&1 || .ci/ensure-packages $(HOST_PACKAGES) || true
+	@$(BIN)/python tests/hosts/hosts.py collections >/dev/null
+	@if $(BIN)/python tests/hosts/hosts.py doctor; then $(BIN)/python tests/hosts/hosts.py build; fi
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(TOOLS) ## format, lint, types, import contracts, YAML, Ansible
+	@$(BIN)/python tests/hosts/hosts.py collections >/dev/null
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy wcp360
+	$(BIN)/lint-imports
+	$(BIN)/yamllint --strict .
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline
+
+format: $(TOOLS) ## put the code into the project's format
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+clean-hosts: ## remove every test host that this checkout started
+	@python3 tests/hosts/hosts.py down --all
