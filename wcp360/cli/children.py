@@ -1,0 +1,52 @@
+"""The two processes of ``wcp360 serve``: ``python -m wcp360.cli.children api|engine SUPERVISOR``."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+
+from wcp360.core.config import load_settings
+from wcp360.core.errors import Problem
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def die_with(supervisor: int) -> None:
+    """Have the kernel end this process when its parent goes, however that goes."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    # The parent may have gone before the call.
+    if os.getppid() != supervisor:
+        sys.exit(f"The supervisor {supervisor} is gone.")
+
+
+def api() -> None:
+    """Serve HTTP until SIGTERM."""
+    from wcp360.api import serve_api
+
+    serve_api(load_settings())
+
+
+def engine(supervisor: int) -> None:
+    """Converge nodes until SIGTERM."""
+    from wcp360.engine.consumer import serve_engine
+    from wcp360.wiring import build
+
+    settings = load_settings()
+    system = build(settings)
+    serve_engine(system.store, system.ledger, settings, supervisor=supervisor)
+
+
+def main() -> None:
+    """Become one of the two."""
+    role, supervisor = sys.argv[1], int(sys.argv[2])
+    die_with(supervisor)
+    try:
+        api() if role == "api" else engine(supervisor)
+    except Problem as problem:
+        sys.exit(problem.detail)
+
+
+if __name__ == "__main__":
+    main()
