@@ -1,0 +1,149 @@
+"""A panel of its own for a test: state directory, server process, and the CLI as people use it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+WCP360 = str(Path(sys.executable).with_name("wcp360"))
+START_SECONDS = 30
+CHANGE_SECONDS = 240
+
+
+def free_port() -> int:
+    """Return a TCP port on 127.0.0.1 that nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(what: str, ready: Callable[[], Any], seconds: float = CHANGE_SECONDS) -> Any:
+    """Return the first true answer of ``ready``; fail with ``what`` was awaited after ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if answer := ready():
+            return answer
+        time.sleep(0.1)
+    raise AssertionError(f"Waited {seconds} seconds in vain for {what}.")
+
+
+class Panel:
+    """One installation of WCP360 in a directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.log = directory / "serve.log"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("WCP360_")},
+            "WCP360_CONFIG": "/dev/null",
+            "WCP360_STATE_DIR": str(directory / "state"),
+            "WCP360_API__PORT": str(free_port()),
+            "WCP360_ENGINE__SWEEP": "1",
+            "WCP360_ENGINE__LEASE": "5",
+            "WCP360_ENGINE__RETRY": "0.5",
+            "NO_COLOR": "1",
+        }
+
+    def run(self, *words: str, stdin: str = "", check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run the CLI; with ``check`` a failure shows what it and the server printed."""
+        done = subprocess.run(
+            [WCP360, *words],
+            input=stdin,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        if check and done.returncode != 0:
+            raise AssertionError(
+                f"wcp360 {' '.join(words)} ended with {done.returncode}:\n{done.stdout}{done.stderr}\n{self.tail()}"
+            )
+        return done
+
+    def json(self, *words: str, stdin: str = "", check: bool = True) -> Any:
+        """Run the CLI with --json and return what it printed."""
+        return json.loads(self.run(*words, "--json", stdin=stdin, check=check).stdout)
+
+    def start(self, kill_at: str = "") -> None:
+        """Start the server and wait until it is ready; ``kill_at`` names the point at which a part dies."""
+        environment = self.environment | ({"WCP360_KILL_AT": kill_at} if kill_at else {})
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [WCP360, "serve"], env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
+        wait_for("the server to answer", lambda: self._answers() or self._died(), START_SECONDS)
+
+    def stop(self) -> None:
+        """Stop the server as an administrator does."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(20)
+            self.process = None
+
+    def kill(self) -> None:
+        """Take the server and its children down as a power cut does."""
+        assert self.process is not None
+        children = descendants(self.process.pid)
+        for pid in [self.process.pid, *children]:
+            _kill(pid)
+        self.process.wait(10)
+        self.process = None
+
+    def tail(self) -> str:
+        """Return the end of the server's log."""
+        return self.log.read_text(errors="replace")[-4000:] if self.log.exists() else ""
+
+    def finished(self, change: str) -> dict[str, Any]:
+        """Wait until a change has succeeded or failed, and return it."""
+
+        def look() -> dict[str, Any] | None:
+            found: dict[str, Any] = self.json("change", "show", change)
+            return found if found["status"] != "pending" else None
+
+        found: dict[str, Any] = wait_for(f"change {change} to finish\n{self.tail()}", look)
+        return found
+
+    def _answers(self) -> bool:
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            return probe.connect_ex(("127.0.0.1", int(self.environment["WCP360_API__PORT"]))) == 0
+
+    def _died(self) -> bool:
+        assert self.process is not None
+        if self.process.poll() is not None:
+            raise AssertionError(f"The server ended with {self.process.returncode}:\n{self.tail()}")
+        return False
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the processes below ``pid``, from /proc."""
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                stat = (entry / "stat").read_text()
+            except OSError:
+                continue
+            parents[int(entry.name)] = int(stat.rsplit(")", 1)[1].split()[1])
+    found: list[int] = []
+    for child, parent in sorted(parents.items()):
+        if parent == pid:
+            found += [child, *descendants(child)]
+    return found
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
