@@ -72,17 +72,21 @@ class Groups:
 class Accounts:
     """Plans items; remembers which ids earlier items of the same call take."""
 
-    def __init__(self, groups: Groups, check: bool) -> None:
+    def __init__(self, groups: Groups, home_base: str, check: bool) -> None:
         self.groups = groups
+        self.home_base = home_base
         self.check = check
         self.ids: dict[str, dict[str, int | None]] = {}
-        self._taken: set[int] = set()
+        self._uids: dict[int, str] = {}
+        self._gids: dict[int, str] = {}
 
     def plan(self, item: dict[str, Any]) -> list[Step]:
         """Return the steps for one item. Raises ItemError when it cannot be converged."""
         name: str = item["name"]
         self.ids[name] = {"uid": item["uid"], "gid": item["gid"]}
         _check_item(item)
+        if os.path.dirname(item["home"]) != self.home_base and self.home_base:
+            raise ItemError(f"The home {item['home']} of {name} does not lie in {self.home_base}.")
         if not self.check and not _group(self.groups.marker):
             raise ItemError(f"The group {self.groups.marker} is missing. Converge the server level of the role first.")
         user = _user(name)
@@ -106,14 +110,14 @@ class Accounts:
             self._check_ids_free(name, uid, item["gid"])
 
     def _check_ids_free(self, name: str, uid: int | None, gid: int | None) -> None:
-        holder = uid is not None and _user_of(uid)
+        holder = uid is not None and (_user_of(uid) or self._uids.get(uid))
         if holder:
             raise ItemError(f"The uid {uid} for {name} belongs to the user {holder} already: nothing was changed.")
         group = _group(name)
         wanted = uid if gid is None else gid
         if group and (group.gr_gid != wanted or group.gr_mem):
             raise ItemError(f"The group {name} (gid {group.gr_gid}) exists and is not ours: nothing was changed.")
-        owner = not group and wanted is not None and _group_of(wanted)
+        owner = not group and wanted is not None and (_group_of(wanted) or self._gids.get(wanted))
         if owner:
             raise ItemError(f"The gid {wanted} for {name} belongs to the group {owner} already: nothing was changed.")
 
@@ -137,7 +141,7 @@ class Accounts:
     def _wanted(self, item: dict[str, Any], found: Account | None) -> Account:
         uid = item["uid"] if item["uid"] is not None else found.uid if found else self._free_id()
         gid = item["gid"] if item["gid"] is not None else found.gid if found else uid
-        self._taken |= {uid, gid}
+        self._uids[uid] = self._gids[gid] = item["name"]
         suspended = item["state"] == "suspended"
         password = "set" if found and _password(item["name"]) and not suspended else "locked"
         if found and found.expires != _day_text(SUSPENDED_DAY) and not suspended:
@@ -147,7 +151,8 @@ class Accounts:
         return Account(uid, gid, item["comment"], item["home"], item["shell"], groups, password, expires)
 
     def _free_id(self) -> int:
-        used = {user.pw_uid for user in pwd.getpwall()} | {group.gr_gid for group in grp.getgrall()} | self._taken
+        used = {user.pw_uid for user in pwd.getpwall()} | {group.gr_gid for group in grp.getgrall()}
+        used |= {*self._uids, *self._gids}
         people = [number for number in used if number >= LOWEST_ID and not _is_reserved(number)]
         number = max(people, default=LOWEST_ID - 1) + 1
         while number in used or _is_reserved(number):
@@ -300,7 +305,7 @@ def _delete(name: str) -> None:
 
 def _run(argv: list[str]) -> None:
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
-    done = subprocess.run(  # noqa: S603 - an argument list of checked values
+    done = subprocess.run(
         argv, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
     if done.returncode:

@@ -37,6 +37,7 @@ def collect(root: str = "/") -> dict[str, object]:
         "cgroup2": (base / "sys/fs/cgroup/cgroup.controllers").exists(),
         "nginx": _program(base, "nginx"),
         "sshd": _program(base, "sshd"),
+        "sshd_running": _runs(base, "run/sshd.pid", "sshd"),
         "php_fpm": _php_versions(base),
     }
 
@@ -66,6 +67,12 @@ def _program(base: Path, name: str) -> str:
         if os.access(base / directory.lstrip("/") / name, os.X_OK):
             return f"{directory}/{name}"
     return ""
+
+
+def _runs(base: Path, pidfile: str, name: str) -> bool:
+    """Tell whether the pid in a root-owned pid file is that of the program ``name``."""
+    pid = _read(base / pidfile).strip()
+    return pid.isdecimal() and _read(base / "proc" / pid / "comm").strip() == name
 
 
 def _php_versions(base: Path) -> list[str]:

@@ -10,7 +10,7 @@ import os
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from ansible_collections.wcp360.hosting.plugins.module_utils.dirfd import opened, opened_below, split_relative
@@ -210,7 +210,7 @@ class Removal:
             self._rename(trash, self._free_name(trash))
 
     def _free_name(self, trash: int) -> str:
-        stamp = datetime.now(timezone.utc).strftime(STAMP_FORMAT)  # noqa: UP017 - Python 3.9 nodes
+        stamp = datetime.now(UTC).strftime(STAMP_FORMAT)
         name = stamped = f"{self.name}-{stamp}"
         number = 1
         while _exists(trash, name):

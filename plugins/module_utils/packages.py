@@ -307,7 +307,7 @@ def _run(argv: list[str]) -> str:
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     }
     try:
-        done = subprocess.run(  # noqa: S603 - an argument list of our own, checked package names
+        done = subprocess.run(
             argv, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
             errors="replace", timeout=APT_TIMEOUT, check=False,
         )  # fmt: skip

@@ -13,7 +13,7 @@ import os
 import re
 import stat
 import sys
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 #: What is being deleted is moved into a directory of this prefix first; a killed run leaves it there.
@@ -106,7 +106,7 @@ def expired(name: str, now: datetime, keep: timedelta) -> bool:
     match = _STAMPED.fullmatch(name)
     if not match:
         return False
-    return now - datetime.strptime(match[1], STAMP_FORMAT).replace(tzinfo=timezone.utc) > keep  # noqa: UP017 - Python 3.9 nodes
+    return now - datetime.strptime(match[1], STAMP_FORMAT).replace(tzinfo=UTC) > keep
 
 
 def empty_trash(path: str, keep: timedelta) -> list[str]:
@@ -117,7 +117,7 @@ def empty_trash(path: str, keep: timedelta) -> list[str]:
         status = os.fstat(trash)
         if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:
             return [f"{path} is not a private directory of root: nothing was deleted."]
-        now = datetime.now(timezone.utc)  # noqa: UP017 - see above
+        now = datetime.now(UTC)
         for name in sorted(os.listdir(trash)):
             try:
                 if expired(name, now, keep):

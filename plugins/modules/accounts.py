@@ -24,6 +24,10 @@ options:
     description: The group of accounts whose shell lets nobody in. It has to exist.
     type: str
     default: wcp360-sftp
+  home_base:
+    description: The directory in which every home has to lie; anywhere by default.
+    type: str
+    default: ""
   items:
     description: The accounts.
     type: list
@@ -116,6 +120,7 @@ ITEM = {
 ARGUMENTS = {
     "group": {"type": "str", "default": "wcp360-tenants"},
     "sftp_group": {"type": "str", "default": "wcp360-sftp"},
+    "home_base": {"type": "str", "default": ""},
     "items": {"type": "list", "elements": "dict", "options": ITEM, "required": True},
     "lock_timeout": {"type": "int", "default": 60},
 }
@@ -125,7 +130,7 @@ def main() -> None:
     """Converge the accounts, or preview that, and end with one result for each item."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     groups = Groups(module.params["group"], module.params["sftp_group"])
-    accounts = Accounts(groups, module.check_mode)
+    accounts = Accounts(groups, module.params["home_base"].rstrip("/"), module.check_mode)
     converge_items(module, accounts.plan, lambda: {"accounts": accounts.ids})
 
 

@@ -39,8 +39,8 @@ RETURN = r"""
 facts:
   description:
     - C(service_manager) (C(systemd) or C(none)), C(distribution), C(distribution_version), C(distribution_name),
-      C(supported), C(tested), C(python), C(hostname), C(kernel), C(machine), C(cpus), C(memory_mb), C(ipv6), C(cgroup2),
-      C(nginx) and C(sshd) (path or empty), C(php_fpm) (versions).
+      C(supported), C(tested), C(python), C(hostname), C(kernel), C(machine), C(cpus), C(memory_mb), C(ipv6),
+      C(cgroup2), C(nginx) and C(sshd) (path or empty), C(sshd_running), C(php_fpm) (versions).
     - The same is in C(ansible_facts['wcp360_node']) and in the item.
   type: dict
   returned: always
