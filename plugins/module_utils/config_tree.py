@@ -181,13 +181,19 @@ class ConfigTree:
 
 
 def removal(params: dict[str, Any]) -> list[ItemResult]:
-    """Return what taking the whole tree away changes. Raises ItemError when it holds files that are not ours."""
+    """Return what taking the whole tree away changes. Raises ItemError when it holds files that are not ours.
+
+    Items that the call lists as absent are left out: a task before this one removed and reported them.
+    """
     before = Store(params["path"]).load()
     if before.foreign:
         path = f"{params['path']}/{CURRENT}/{min(before.foreign)}"
         raise ItemError(f"{path} is in the way: WCP360 did not write it. Move it away, then retry.")
     results = {}
+    told_before = {item["id"] for item in params["items"] if item["state"] == "absent"}
     for path, owner in sorted(before.owners.items()):
+        if owner in told_before:
+            continue
         key = owner or params["shared_id"]
         result = results.setdefault(key, ItemResult(key, changed=True))
         result.diff.append(_diff(f"{params['path']}/{CURRENT}/{path}", before.files.get(path), None))

@@ -22,7 +22,9 @@ options:
     type: path
     required: true
   state:
-    description: V(absent) takes the whole tree away.
+    description:
+      - V(absent) takes the whole tree away, and reports it for all items but those that O(items) lists as absent,
+        which a task before this one has reported.
     type: str
     choices: [present, absent]
     default: present
