@@ -36,13 +36,27 @@ test: $(TOOLS) ## all tests; makes real hosts where it can and says what it leav
 	@if $(BIN)/python tests/hosts/hosts.py doctor; then $(BIN)/python tests/hosts/hosts.py build; fi
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(PYTEST_ARGS)
 
-check: $(TOOLS) ## format, lint, types, import contracts, YAML, Ansible
-	@$(BIN)/python tests/hosts/hosts.py collections >/dev/null
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
+CHECKS := check-format check-lint check-types check-imports check-yaml check-ansible
+.PHONY: $(CHECKS)
+check: $(CHECKS) ## format, lint, types, import contracts, YAML, Ansible (with -k: all of them, even after a failure)
+
+check-format: $(TOOLS)
+	$(BIN)/ruff format --check --quiet .
+
+check-lint: $(TOOLS)
+	$(BIN)/ruff check --quiet .
+
+check-types: $(TOOLS)
 	$(BIN)/mypy wcp360
+
+check-imports: $(TOOLS)
 	$(BIN)/lint-imports
+
+check-yaml: $(TOOLS)
 	$(BIN)/yamllint --strict .
+
+check-ansible: $(TOOLS)
+	@$(BIN)/python tests/hosts/hosts.py collections >/dev/null
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline
 
 format: $(TOOLS) ## put the code into the project's format

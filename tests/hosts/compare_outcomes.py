@@ -76,8 +76,11 @@ def _state(change: Outcome) -> tuple[str, str]:
 
 def differences(predicted: list[Outcome], done: list[Outcome]) -> list[str]:
     """One line per thing that was predicted and not done, done and not predicted, or done in another way."""
-    lines = [f"failed: {outcome['task']}: {outcome['msg']}" for outcome in predicted + done
-             if outcome["failed"] and not outcome["ignored"]]
+    lines = [
+        f"failed: {outcome['task']}: {outcome['msg']}"
+        for outcome in predicted + done
+        if outcome["failed"] and not outcome["ignored"]
+    ]
     lines += _compare(tenant_items(predicted), tenant_items(done), _item_differs)
     lines += _compare(server_states(predicted), server_states(done), _server_differs)
     return lines

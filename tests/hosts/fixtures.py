@@ -48,7 +48,9 @@ class Host:
         options += ["-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-o", "LogLevel=ERROR"]
         return ["ssh", *options, "-i", self.key, "-p", str(self.port), f"{user or self.user}@{self.address}"]
 
-    def run(self, command: str, *, check: bool = True, user: str = "", stdin: str = "") -> subprocess.CompletedProcess[str]:
+    def run(
+        self, command: str, *, check: bool = True, user: str = "", stdin: str = ""
+    ) -> subprocess.CompletedProcess[str]:
         """Run one shell line on the host over SSH; with check a failure fails the test and shows what was printed."""
         done = subprocess.run(
             [*self.ssh(user), command], input=stdin, capture_output=True, text=True, timeout=120, check=False
@@ -89,7 +91,9 @@ class Host:
 
 
 def _hosts(*words: str) -> str:
-    done = subprocess.run([sys.executable, str(SCRIPT), *words], capture_output=True, text=True, timeout=1800, check=False)
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), *words], capture_output=True, text=True, timeout=1800, check=False
+    )
     if done.returncode != 0:
         raise RuntimeError(f"hosts.py {' '.join(words)}: {done.stderr.strip()}")
     return done.stdout

@@ -59,13 +59,26 @@ def test_a_trace_is_found(ssh_host: Host) -> None:
 
 def _outcome(**changes: object) -> dict[str, object]:
     base: dict[str, object] = {
-        "host": "h", "task": "t", "role": "r", "changed": True, "failed": False, "ignored": False, "msg": "",
-        "items": None, "diff": None,
+        "host": "h",
+        "task": "t",
+        "role": "r",
+        "changed": True,
+        "failed": False,
+        "ignored": False,
+        "msg": "",
+        "items": None,
+        "diff": None,
     }
     return base | changes
 
 
-ITEM = {"id": "domain:a.test", "changed": True, "failed": False, "msg": "", "diff": [{"after_header": "/a", "after": "1"}]}
+ITEM = {
+    "id": "domain:a.test",
+    "changed": True,
+    "failed": False,
+    "msg": "",
+    "diff": [{"after_header": "/a", "after": "1"}],
+}
 
 
 @pytest.mark.parametrize(

@@ -117,8 +117,11 @@ def compare(before: dict[str, str], after: dict[str, str]) -> list[str]:
     """One line per thing that is new, gone or other than before."""
     lines = [f"left behind: {key}: {after[key]}" for key in sorted(after) if key not in before]
     lines += [f"gone: {key}: {before[key]}" for key in sorted(before) if key not in after]
-    lines += [f"changed: {key}: {before[key]} -> {after[key]}" for key in sorted(before)
-              if key in after and before[key] != after[key]]
+    lines += [
+        f"changed: {key}: {before[key]} -> {after[key]}"
+        for key in sorted(before)
+        if key in after and before[key] != after[key]
+    ]
     return lines
 
 

@@ -28,7 +28,12 @@ def test_scenario(scenario: str) -> None:
     environment = os.environ | {"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "NO_COLOR": "1"}
     done = subprocess.run(
         [f"{tools}/molecule", "test", "--scenario-name", scenario],
-        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=LIMIT, check=False,
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
     )
     said = done.stdout + done.stderr
     assert done.returncode == 0, said[-12000:]

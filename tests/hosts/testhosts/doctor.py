@@ -23,7 +23,10 @@ def findings() -> dict[str, object]:
         return found
     present = {flavour: engine.has_image(image.tag(flavour)) for flavour in image.PACKAGES}
     found.update(
-        usable=True, engine=engine.name, runtime=engine.runtime or "default", rootless=engine.rootless,
+        usable=True,
+        engine=engine.name,
+        runtime=engine.runtime or "default",
+        rootless=engine.rootless,
         reached="own address" if engine.direct else "ports published on 127.0.0.1",
         built_with="debootstrap" if image.can_debootstrap() else "a registry's debian:12",
         images={image.tag(flavour): "present" if here else "to be built" for flavour, here in present.items()},

@@ -86,10 +86,30 @@ def private_key() -> Path:
 
 def _start(engine: Engine, name: str, tag: str) -> None:
     publish = [] if engine.direct else ["-p", "127.0.0.1::22", "-p", "127.0.0.1::80"]
-    init = ["--systemd=always"] if engine.name == "podman" else [
-        "--tmpfs", "/run", "--tmpfs", "/run/lock", "--cgroupns=host", "-v", "/sys/fs/cgroup:/sys/fs/cgroup:rw"]
-    run(engine.argv("run", "--detach", "--name", name, "--hostname", name, "--label", f"{LABEL}={checkout_id()}",
-                    *limits(), *init, *CAPABILITIES, *network(engine), *publish, tag, "/sbin/init"))
+    init = (
+        ["--systemd=always"]
+        if engine.name == "podman"
+        else ["--tmpfs", "/run", "--tmpfs", "/run/lock", "--cgroupns=host", "-v", "/sys/fs/cgroup:/sys/fs/cgroup:rw"]
+    )
+    run(
+        engine.argv(
+            "run",
+            "--detach",
+            "--name",
+            name,
+            "--hostname",
+            name,
+            "--label",
+            f"{LABEL}={checkout_id()}",
+            *limits(),
+            *init,
+            *CAPABILITIES,
+            *network(engine),
+            *publish,
+            tag,
+            "/sbin/init",
+        )
+    )
 
 
 def _inspect(engine: Engine, name: str) -> dict:
@@ -129,9 +149,18 @@ def _describe(engine: Engine, name: str, key: Path) -> Host:
     public = run(engine.argv("exec", name, "cat", "/etc/ssh/ssh_host_ed25519_key.pub")).split()
     pattern = ssh[0] if ssh[1] == 22 else f"[{ssh[0]}]:{ssh[1]}"
     return Host(
-        name=name, address=ssh[0], port=ssh[1], user="root", key=str(key),
-        host_key=f"{pattern} {public[0]} {public[1]}", admin="admin",
-        http_address=http[0], http_port=http[1], address6=address6, container=name, engine=engine.name,
+        name=name,
+        address=ssh[0],
+        port=ssh[1],
+        user="root",
+        key=str(key),
+        host_key=f"{pattern} {public[0]} {public[1]}",
+        admin="admin",
+        http_address=http[0],
+        http_port=http[1],
+        address6=address6,
+        container=name,
+        engine=engine.name,
     )
 
 

@@ -16,9 +16,7 @@ SUITE = "bookworm"
 MIRROR = "http://deb.debian.org/debian"
 SECURITY_MIRROR = "http://deb.debian.org/debian-security"
 # Python comes without python3-apt: the collection must not need it.
-BARE = (
-    "systemd systemd-sysv dbus python3 openssh-server sudo iproute2 ca-certificates cron logrotate procps"
-).split()
+BARE = ("systemd systemd-sysv dbus python3 openssh-server sudo iproute2 ca-certificates cron logrotate procps").split()
 FULL = ["nginx", "php8.2-fpm", "php8.2-cli", "curl"]
 PACKAGES = {"bare": BARE, "full": FULL}
 # What decides whether and how packages can be fetched; the rest of apt's settings is the image's own.
@@ -95,8 +93,20 @@ def _provision(flavour: str, tree: Path) -> None:
     _outer_network_settings(tree)
     script = tree / "provision.sh"
     shutil.copy(IMAGE_FILES / "provision.sh", script)
-    run(["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root",
-         "chroot", str(tree), "/bin/sh", "/provision.sh", flavour, *PACKAGES[flavour]])
+    run(
+        [
+            "env",
+            "-i",
+            "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+            "HOME=/root",
+            "chroot",
+            str(tree),
+            "/bin/sh",
+            "/provision.sh",
+            flavour,
+            *PACKAGES[flavour],
+        ]
+    )
     script.unlink()
 
 
@@ -141,9 +151,23 @@ def _build_from_registry(engine: Engine, flavour: str) -> None:
     if flavour == "full":
         base = ensure_unlocked(engine, "bare")
     say(f"building {tag(flavour)} from {base}")
-    run(engine.argv("build", "--build-arg", f"BASE={base}", "--build-arg", f"FLAVOUR={flavour}",
-                    "--build-arg", f"PACKAGES={' '.join(PACKAGES[flavour])}",
-                    "-f", str(IMAGE_FILES / "Containerfile"), "-t", tag(flavour), str(IMAGE_FILES)), timeout=1800)
+    run(
+        engine.argv(
+            "build",
+            "--build-arg",
+            f"BASE={base}",
+            "--build-arg",
+            f"FLAVOUR={flavour}",
+            "--build-arg",
+            f"PACKAGES={' '.join(PACKAGES[flavour])}",
+            "-f",
+            str(IMAGE_FILES / "Containerfile"),
+            "-t",
+            tag(flavour),
+            str(IMAGE_FILES),
+        ),
+        timeout=1800,
+    )
 
 
 def ensure_unlocked(engine: Engine, flavour: str) -> str:
