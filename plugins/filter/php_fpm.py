@@ -58,11 +58,12 @@ def php_fpm_items(pools: list[dict[str, Any]], options: dict[str, Any]) -> dict[
         except PoolError as error:
             items["tree"].append({"id": pool["id"], "refuse": str(error)})
             continue
-        items["tree"].append(_tree_item(pool, options))
+        written = _tree_item(pool, options)
+        items["tree"].append(written)
         items["instances"].append(_instance(pool, options))
         if pool["state"] == "absent":
             items["removals"] += _removals(pool, options)
-        else:
+        elif "refuse" not in written:
             items["directories"] += _directories(pool, options)
     return items
 
@@ -93,12 +94,12 @@ def _tree_item(pool: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
         children = pool.get("max_children") or options["max_children"]
         variables = {
             **{key: pool[key] for key in ("name", "uid", "gid", "home")},
-            "max_children": _whole(children, 1, MOST_CHILDREN, f"max_children of pool {pool['name']}"),
+            "max_children": _whole(children, 1, MOST_CHILDREN, "max_children"),
             "directives": directives(pool["settings"] or {}),
             "state_directory": f"{options['state_directory']}/{pool['name']}",
         }
     except (SettingError, PoolError) as error:
-        return {"id": pool["id"], "refuse": str(error)}
+        return {"id": pool["id"], "refuse": f"Pool {pool['name']}: {error}"}
     file = {"path": f"{pool['name']}.conf", "template": "pool.conf.j2", "variables": {"php_fpm_values": variables}}
     return {"id": pool["id"], "files": [{**file, "mode": "0640", "group": str(pool["gid"])}]}
 
@@ -106,7 +107,8 @@ def _tree_item(pool: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
 def _directories(pool: dict[str, Any], options: dict[str, Any]) -> list[dict[str, Any]]:
     owners = {"owner_uid": pool["uid"], "owner_gid": pool["gid"], "id": pool["id"]}
     state = {"path": pool["name"], "mode": "0710", "uid": 0, "gid": options["web_gid"]}
-    log = {"path": pool["name"], "mode": "0750", "uid": 0, "gid": pool["gid"]}
+    # The group goes to the log, which root's service manager makes: the tenant reads it and cannot write to it.
+    log = {"path": pool["name"], "mode": "2750", "uid": 0, "gid": pool["gid"]}
     return [
         {**owners, "base": options["state_directory"], "directories": [state]},
         {**owners, "base": options["log_directory"], "directories": [log]},
@@ -138,7 +140,7 @@ def _instance(pool: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _command(pool: dict[str, Any], options: dict[str, Any], state: str, log: str) -> dict[str, Any]:
-    lock = f"opcache.lockfile_path={pool['home']}/tmp"
+    lock = f"opcache.lockfile_path={pool['home']}/tmp"  # noqa: S108
     file = f"{options['tree']}/current/{pool['name']}.conf"
     return {
         "argv": [options["program"], "--nodaemonize", "--force-stderr", "-d", lock, "--fpm-config", file],

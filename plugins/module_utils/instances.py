@@ -127,7 +127,7 @@ def _describe(manager: Any, running: bool, generation: str, enabled: bool) -> st
         words.append(f"generation {generation}")
     if manager.has_enablement:
         words.append("enabled" if enabled else "disabled")
-    return ", ".join(words)
+    return ", ".join(words) + "\n"
 
 
 def _apply(manager: Any, plans: list[Plan], wait: float) -> None:

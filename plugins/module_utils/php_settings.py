@@ -24,8 +24,11 @@ UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 ERROR_BITS = {
     f"E_{name}": 1 << bit
     for bit, name in enumerate(
-        "ERROR WARNING PARSE NOTICE CORE_ERROR CORE_WARNING COMPILE_ERROR COMPILE_WARNING USER_ERROR USER_WARNING "
-        "USER_NOTICE STRICT RECOVERABLE_ERROR DEPRECATED USER_DEPRECATED".split()
+        (
+            *("ERROR", "WARNING", "PARSE", "NOTICE", "CORE_ERROR", "CORE_WARNING", "COMPILE_ERROR", "COMPILE_WARNING"),
+            *("USER_ERROR", "USER_WARNING", "USER_NOTICE", "STRICT", "RECOVERABLE_ERROR", "DEPRECATED"),
+            "USER_DEPRECATED",
+        )
     )
 } | {"E_ALL": 32767}
 
@@ -91,14 +94,14 @@ def _read_errors(value: str) -> str:
     if not ERRORS.fullmatch(value):
         raise ValueError(value)
     result, operator = 0, "|"
-    for token in re.findall(r"[&|^]|~?E_[A-Z_]+", value):
-        if token in "&|^":
-            operator = token
+    for word in re.findall(r"[&|^]|~?E_[A-Z_]+", value):
+        if word in "&|^":
+            operator = word
             continue
-        bits = ERROR_BITS.get(token.lstrip("~"))
+        bits = ERROR_BITS.get(word.lstrip("~"))
         if bits is None:
             raise ValueError(value)
-        result = _combine(result, operator, bits ^ ERROR_BITS["E_ALL"] if token.startswith("~") else bits)
+        result = _combine(result, operator, bits ^ ERROR_BITS["E_ALL"] if word.startswith("~") else bits)
     return str(result)
 
 

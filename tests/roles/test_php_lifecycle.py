@@ -1,0 +1,176 @@
+"""Pools from nothing to nothing, with systemd and without: previews, failures, suspension, removal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from php_node import Node, Tenant, plain_node, systemd_node
+
+A = Tenant("alpha", 20010)
+B = Tenant("beta", 20011)
+BUSY = (
+    "<?php $end = microtime(true) + (float) $_GET['s']; while (microtime(true) < $end) { usleep(1000); } echo 'whole';"
+)
+NODES = {"systemd": systemd_node, "none": plain_node}
+
+
+@pytest.fixture(scope="module", params=NODES)
+def node(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    with NODES[request.param](f"php-life-{request.param}", tmp_path_factory.mktemp("node")) as started:
+        for tenant in (A, B):
+            started.add(tenant)
+        outcome = started.converge([A.pool(), B.pool()])
+        assert not any(item["failed"] for item in outcome.items), outcome.output
+        yield started
+
+
+def converge(node: Node, *pools: dict, check: bool = False, **more: object):
+    return node.converge(list(pools), check=check, php_fpm_server_state="unmanaged", **more)
+
+
+def twice(node: Node, *pools: dict):
+    """Preview, run, and run again: the first two are equal, the last changes nothing."""
+    preview = converge(node, *pools, check=True)
+    done = converge(node, *pools)
+    assert preview.changes() == done.changes()
+    again = converge(node, *pools)
+    assert again.changes() == [] and not any(item["changed"] for item in again.items), again.output
+    return done
+
+
+def masters(node: Node) -> list[str]:
+    lines = node.run("ps", "-eo", "user,stat,args").splitlines()
+    return sorted(line.split()[0] for line in lines if "php-fpm: master" in line and line.split()[1][0] != "Z")
+
+
+def master_of(node: Node, tenant: Tenant) -> str:
+    return node.run("pgrep", "-u", tenant.name, "-f", "php-fpm: master").strip()
+
+
+def test_both_run_as_themselves(node: Node) -> None:
+    assert masters(node) == ["alpha", "beta"]
+    for tenant in (A, B):
+        assert node.php(tenant, "touch(sys_get_temp_dir() . '/x'); echo fileowner(sys_get_temp_dir() . '/x');") == str(
+            tenant.uid
+        )
+        groups = node.run("grep", "Groups:", f"/proc/{master_of(node, tenant)}/status").split()[1:]
+        assert set(groups) <= {str(tenant.uid)}
+
+
+def test_environment_of_the_master_is_clean(node: Node) -> None:
+    names = {line.split("=")[0] for line in node.run("cat", f"/proc/{master_of(node, A)}/environ").split("\0") if line}
+    assert not {name for name in names if name.startswith(("SSH", "ANSIBLE", "SUDO", "WCP360"))}
+
+
+def test_setting_is_previewed_applied_and_idempotent(node: Node) -> None:
+    pid = master_of(node, A)
+    done = twice(node, A.pool(settings={"memory_limit": "200M", "error_reporting": "E_ALL & ~E_NOTICE"}), B.pool())
+    assert {item["id"] for item in done.items if item["changed"]} == {"tenant:alpha"}
+    assert node.php(A, "echo ini_get('memory_limit'), ' ', error_reporting();") == "200M 32759"
+    assert master_of(node, A) == pid, "It was started anew instead of reloaded."
+
+
+def test_bad_pools_fail_alone(node: Node) -> None:
+    pools = [A.pool(settings={"open_basedir": "none"}), B.pool(settings={"memory_limit": "64M"}, max_children=2)]
+    pools.append({"id": "tenant:evil", "name": "../evil", "uid": 20012, "gid": 20012, "home": "/home/evil"})
+    outcome = converge(node, *pools)
+    assert outcome.code == 0
+    assert "open_basedir" in outcome.messages("tenant:alpha") and "../evil" in outcome.messages("tenant:evil")
+    assert not outcome.messages("tenant:beta") and node.php(B, "echo ini_get('memory_limit');") == "64M"
+    assert node.php(A, "echo ini_get('memory_limit');") == "200M", "It does not run what was applied last."
+    assert converge(node, *pools, panel=False).code != 0, "Stock users are not told."
+
+
+def test_master_that_was_killed_is_started(node: Node) -> None:
+    pid = master_of(node, A)
+    node.run("systemctl", "stop", f"wcp360-php@{A.name}.service", check=False)
+    node.run("kill", "-9", pid, check=False)
+    time.sleep(0.3)
+    done = converge(node, A.pool(), B.pool())
+    assert [item["id"] for item in done.items if any("service" in diff["before_header"] for diff in item["diff"])]
+    assert masters(node) == ["alpha", "beta"] and master_of(node, A) != pid
+    assert node.php(A, "echo 'back';") == "back"
+
+
+def test_orphans_of_a_killed_master_are_gone(node: Node) -> None:
+    waiting = node.begin(A, node.script(A, "busy.php", BUSY), "s=60")
+    time.sleep(1)
+    node.run("kill", "-9", master_of(node, A))
+    time.sleep(2)
+    converge(node, A.pool(), B.pool())
+    assert waiting.communicate(timeout=20)[0] != "whole"
+    assert node.php(A, "echo 'back';") == "back"
+    assert len(node.run("pgrep", "-u", A.name, "-f", "php-fpm: master").split()) == 1
+
+
+def test_what_php_refuses_only_when_it_runs_has_its_last_words(node: Node) -> None:
+    # The checker passes, for it loads no such state: the directory of the sockets is gone.
+    node.run("sh", "-c", f"chmod 700 /etc/wcp360/php")
+    try:
+        outcome = converge(node, A.pool(settings={"memory_limit": "96M"}), B.pool())
+    finally:
+        node.run("chmod", "755", "/etc/wcp360/php")
+    assert "last words" in outcome.messages("tenant:alpha") and "Permission denied" in outcome.messages("tenant:alpha")
+    assert not outcome.messages("tenant:beta") and node.php(B, "echo 'well';") == "well"
+    healed = converge(node, A.pool(settings={"memory_limit": "96M"}), B.pool())
+    assert not healed.messages("tenant:alpha") and node.php(A, "echo ini_get('memory_limit');") == "96M"
+
+
+def test_forged_pid_record_is_not_believed(node: Node) -> None:
+    sleeper = node.start("sleep", "300")
+    time.sleep(0.5)
+    victim = node.run("pgrep", "-x", "-n", "sleep").strip()
+    node.run("sh", "-c", f"test ! -d /run/wcp360/instances || echo '{victim} 1' >/run/wcp360/instances/php-beta.pid")
+    converge(node, A.pool(settings={"memory_limit": "96M"}), B.pool(state="suspended"))
+    assert sleeper.poll() is None, "A process that was not meant was ended."
+    sleeper.kill()
+    node.run("kill", victim, check=False)
+    node.run("pkill", "-u", B.name, check=False)
+    converge(node, A.pool(settings={"memory_limit": "96M"}), B.pool())
+
+
+def test_suspended_pool_is_stopped_and_keeps_its_configuration(node: Node) -> None:
+    twice(node, A.pool(settings={"memory_limit": "96M"}), B.pool(state="suspended"))
+    assert masters(node) == ["alpha"]
+    assert "[beta]" in node.run("cat", "/etc/wcp360/php/current/beta.conf")
+    assert "disabled" in node.run("systemctl", "is-enabled", "wcp360-php@beta.service", check=False) or not has_systemd(
+        node
+    )
+    twice(node, A.pool(settings={"memory_limit": "96M"}), B.pool())
+    assert node.php(B, "echo 'again';") == "again"
+
+
+def test_one_pool_alone_is_absent_without_a_trace(node: Node) -> None:
+    twice(node, B.pool(state="absent"))
+    assert masters(node) == ["alpha"]
+    found = node.run(
+        "find",
+        "/etc/wcp360",
+        "/etc/systemd",
+        "/var/lib/wcp360",
+        "/var/log/wcp360",
+        "/run",
+        "-xdev",
+        "-name",
+        "*beta*",
+        check=False,
+    )
+    generations = [line for line in found.splitlines() if "/generations/" not in line and "No such" not in line]
+    assert generations == []
+
+
+def test_all_is_absent_without_a_trace(node: Node) -> None:
+    refused = node.converge([], php_fpm_server_state="absent")
+    assert refused.code != 0 and "alpha" in refused.output
+    done = node.converge([A.pool(state="absent")], php_fpm_server_state="absent")
+    assert done.code == 0, done.output
+    assert masters(node) == []
+    left = node.run("sh", "-c", "find /etc /var/lib /var/log -xdev -name '*wcp360*' -o -path '*wcp360*php*'")
+    assert [line for line in left.splitlines() if "php" in line] == []
+
+
+def has_systemd(node: Node) -> bool:
+    return "yes" in node.run("sh", "-c", "test -d /run/systemd/system && echo yes; true")
