@@ -1,0 +1,1 @@
+"""The HTTP side: routes derived from the registry, one error shape, the event stream, health and metrics."""

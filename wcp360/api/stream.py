@@ -1,0 +1,135 @@
+"""The event stream: ``/api/v1/stream`` over WebSocket, one text frame for each event that the caller may see.
+
+All that can be refused is refused before the handshake, as an ordinary problem. A stream ends with 1001 when the server
+stops, 1013 when its reader takes nothing, 1008 when its token no longer holds, 1003 when the reader talks.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import time
+
+import structlog
+from flask import Blueprint, Flask, Response, g, request
+from flask_sock import Sock
+from simple_websocket import Server
+
+from wcp360.api.caller import authenticate, bearer, check_origin
+from wcp360.api.patient import PatientSocket, SlowReader
+from wcp360.api.problems import answer
+from wcp360.api.services import Services
+from wcp360.core.actor import Actor
+from wcp360.core.errors import FieldError, Forbidden, Invalid, TooManyRequests
+from wcp360.core.routes import PREFIX
+
+PATH = f"{PREFIX}/stream"
+PERMISSION = "event.read"
+BATCH = 200
+MAX_MESSAGE = 1024
+_UPGRADE_NEEDED = 426
+
+
+def install(app: Flask, services: Services) -> None:
+    """Add the route."""
+    blueprint = Blueprint("stream", __name__)
+    blueprint.before_request(lambda: _admit(services))
+    blueprint.teardown_request(lambda error: _give_back(services))
+    # Copied into each connection by flask-sock; the ping thread is simple-websocket's.
+    app.config["SOCK_SERVER_OPTIONS"] = {
+        "ping_interval": services.limits.heartbeat,
+        "max_message_size": MAX_MESSAGE,
+    }
+
+    def stream(ws: Server) -> None:
+        _serve(services, ws, g.actor, g.after)
+
+    Sock().route(PATH, bp=blueprint)(stream)
+    app.register_blueprint(blueprint)
+    app.add_url_rule(PATH, "stream.plain", _plain, methods=["GET"])
+
+
+def _plain() -> Response:
+    """Answer a request that is no WebSocket handshake."""
+    response = answer(Invalid("This path is a WebSocket; ask GET /api/v1/events for events page by page."))
+    response.status_code = _UPGRADE_NEEDED
+    response.headers["Upgrade"] = "websocket"
+    return response
+
+
+def _admit(services: Services) -> None:
+    """Refuse, or reserve a thread and note who reads from where."""
+    check_origin(services)
+    actor = authenticate(services)
+    if not actor.has(PERMISSION):
+        raise Forbidden(f"The stream needs the permission {PERMISSION!r}. Ask an administrator for it.")
+    after = _after(services)
+    if services.pulse.stopped or not services.long_calls.take_stream():
+        raise TooManyRequests("As many streams are open as this server keeps. Close one or try again later.")
+    services.metrics.streams.inc()
+    g.actor, g.after, g.has_stream = actor, after, True
+    request.environ["gunicorn.socket"] = PatientSocket(_socket(), services.limits.patience)
+
+
+def _socket() -> socket.socket:
+    found: socket.socket | None = request.environ.get("gunicorn.socket")
+    if found is None:
+        raise RuntimeError("Streams need gunicorn; this server gives no access to its sockets.")
+    return found
+
+
+def _give_back(services: Services) -> None:
+    if g.pop("has_stream", False):
+        services.metrics.streams.dec()
+        services.long_calls.give_stream()
+
+
+def _after(services: Services) -> int:
+    """Return the number after which the caller wants events: the newest there is, unless given."""
+    unknown = set(request.args) - {"after"}
+    given = request.args.getlist("after")
+    if unknown or len(given) > 1 or (given and re.fullmatch(r"[0-9]{1,18}", given[0], re.ASCII) is None):
+        message = "Give the number of the last event that you have, once, and no other parameter."
+        raise Invalid(f"after: {message}", errors=(FieldError("after", message),))
+    return int(given[0]) if given else services.pulse.newest()
+
+
+def _serve(services: Services, ws: Server, actor: Actor, after: int) -> None:
+    token, checked = bearer(), time.monotonic()
+    while ws.connected:
+        if services.pulse.stopped:
+            return _end(services, ws, 1001, "The server stops. Connect again with after=N.", "stop")
+        if time.monotonic() - checked >= services.limits.recheck:
+            if services.verify_token(token) is None:
+                return _end(services, ws, 1008, "The token no longer holds.", "token")
+            checked = time.monotonic()
+        if ws.input_buffer:
+            return _end(services, ws, 1003, "This stream only talks; close it to end it.", "talks")
+        seen = services.pulse.known
+        try:
+            sent = _send(services, ws, actor, after)
+        except SlowReader:
+            return _end(services, ws, 1013, "You read too slowly. Connect again with after=N.", "slow")
+        if sent == after:
+            services.pulse.wait(seen, 1.0)
+        after = sent
+    return None
+
+
+def _send(services: Services, ws: Server, actor: Actor, after: int) -> int:
+    """Send what follows ``after`` and return the number of the last event sent."""
+    with services.store.read() as state:
+        events = state.events(tenants=actor.tenants, limit=BATCH, after=after)
+    for event in events:
+        ws.sock.await_room()
+        ws.send(event.model_dump_json())
+        after = event.id
+    return after
+
+
+def _end(services: Services, ws: Server, code: int, reason: str, label: str) -> None:
+    services.metrics.dropped.labels(label).inc()
+    structlog.get_logger().info("stream closed", code=code, reason=reason)
+    ws.sock.hurry()
+    if ws.connected:
+        ws.close(code, reason)
