@@ -108,8 +108,13 @@ class State(Protocol):
     def allocate(self, counter: str, first: int, last: int) -> int:
         """Return the next number of a counter that never goes back; raise Conflict ``exhausted`` past ``last``."""
 
-    def targets(self, nodes: Iterable[str] | None = None) -> list[Target]:
-        """Return the targets on the given nodes (all where None), in the order in which they were asked for."""
+    def targets(
+        self, nodes: Iterable[str] | None = None, *, refs: Iterable[Ref] | None = None, pending: bool = False
+    ) -> list[Target]:
+        """Return targets in the order in which they were asked for.
+
+        ``nodes`` and ``refs`` limit them (None: all); ``pending`` leaves only what still has to be done.
+        """
 
     def change(self, change_id: str) -> ChangeView:
         """Return a change or raise NotFound."""

@@ -1,0 +1,66 @@
+"""A tiny panel on storage: enough of an operation to write, settle and accept."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from wcp360.core.ids import new_id
+from wcp360.core.resources import Life, Ref, RoleItem, Spec
+from wcp360.core.views import ChangeView, RecordStatus
+from wcp360.storage import Ledger, SqlStore, TargetOutcome, TargetStatus
+from wcp360.storage.unit import Unit
+
+NODE = "web1"
+
+
+class DomainSpec(Spec):
+    """A specification with one field to change."""
+
+    text: str = ""
+
+
+def want(unit: Unit, ref: Ref, text: str = "", *, nodes: tuple[str, ...] = (NODE,), **kwargs: Any) -> None:
+    """Write a resource and what its nodes shall have, as an operation and the settling after it do."""
+    unit.put(ref, DomainSpec(text=text), **kwargs)
+    unit.want(ref, (RoleItem("nginx_sites", {"id": str(ref), "text": text}),), nodes, {})
+
+
+def accept(unit: Unit, operation: str = "domain.update", tenant: str | None = "acme") -> ChangeView:
+    """Record a change as the door does."""
+    change = unit.add_change(
+        new_id(), operation=operation, given={"a": 1}, actor="root", tenant=tenant, correlation="c1"
+    )
+    unit.add_event("change.accepted", {"change": change.id}, tenant=tenant, correlation="c1")
+    return change
+
+
+def submit(store: SqlStore, ref: Ref, text: str = "", **kwargs: Any) -> ChangeView:
+    """One accepted change of one resource."""
+    with store.write() as unit:
+        want(unit, ref, text, **kwargs)
+        return accept(unit)
+
+
+def remove(store: SqlStore, ref: Ref) -> ChangeView:
+    """One accepted removal."""
+    return submit(store, ref, life=Life.ABSENT)
+
+
+def converge(ledger: Ledger, status: str = "applied", reason: str = "", node: str = NODE) -> list[str]:
+    """One run over all that is due on a node, with the same outcome for every target."""
+    targets = ledger.pending(node)
+    run = ledger.begin_run(node, targets, correlation="c2")
+    finished = ledger.record(
+        run, [TargetOutcome(target.ref, target.wanted, TargetStatus(status), reason) for target in targets]
+    )
+    ledger.finish_run(run, RecordStatus.SUCCEEDED, "", [])
+    return finished
+
+
+def content_hash(path: Path) -> str:
+    """Return a digest of everything in a database: schema and rows."""
+    with sqlite3.connect(path) as connection:
+        return hashlib.sha256("\n".join(connection.iterdump()).encode()).hexdigest()

@@ -1,0 +1,288 @@
+"""The engine's book: what waits, which run does it, and what came of every target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from wcp360.core.ids import new_id
+from wcp360.core.ports import Target
+from wcp360.core.resources import Ref
+from wcp360.core.views import ChangeStatus, PredictedItem, RecordStatus
+from wcp360.storage.desired import WAITING, is_pending, target_of
+from wcp360.storage.encode import from_text, items_to_text, to_text
+from wcp360.storage.part import matches, ref_of
+from wcp360.storage.previews import RUNNING, Previews
+from wcp360.storage.store import SqlStore
+from wcp360.storage.tables import Row, insert_all
+from wcp360.storage.times import now_text
+from wcp360.storage.unit import Unit
+
+
+class TargetStatus(StrEnum):
+    """What a run did to a target. INTERRUPTED is tried again after a pause."""
+
+    APPLIED = "applied"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, slots=True)
+class TargetOutcome:
+    """What came of one target; ``facts`` None keeps those of earlier runs."""
+
+    ref: Ref
+    revision: int
+    status: TargetStatus
+    reason: str = ""
+    facts: dict[str, Any] | None = None
+
+
+class Ledger(Previews):
+    """Reads pending targets and records runs; every method is a short transaction of its own.
+
+    A target that was interrupted is due again after ``retry`` seconds, twice that the next time, and so on up to
+    ``retry_max`` seconds.
+    """
+
+    def __init__(self, store: SqlStore, retry: float = 5, retry_max: float = 300) -> None:
+        super().__init__(store)
+        self._retry, self._retry_max = retry, retry_max
+
+    def pending(self, node: str | None = None, now: str | None = None) -> list[Target]:
+        """Return the pending targets that are due, in the order in which they were asked for."""
+        with self._store.read() as unit:
+            table = unit.tables.target
+            query = table.select().where(_is_due(table, now))
+            if node is not None:
+                query = query.where(table.node == node)
+            return [target_of(row) for row in query.order_by(table.asked, table.kind, table.name)]
+
+    def pending_nodes(self, now: str | None = None) -> list[str]:
+        """Return the nodes on which targets are due."""
+        with self._store.read() as unit:
+            table = unit.tables.target
+            query = table.select(table.node).where(_is_due(table, now))
+            return [row["node"] for row in query.distinct().order_by(table.node)]
+
+    def next_retry(self, node: str | None = None) -> str | None:
+        """Return when the first of the pending targets that are being left alone is due; None if there is none."""
+        with self._store.read() as unit:
+            table = unit.tables.target
+            query = table.select(table.retry_at).where(is_pending(table) & (table.retry_at > now_text()))
+            if node is not None:
+                query = query.where(table.node == node)
+            row = query.order_by(table.retry_at).first()
+        return None if row is None else str(row["retry_at"])
+
+    def begin_run(
+        self,
+        node: str,
+        targets: Sequence[Target],
+        *,
+        correlation: str,
+        check: bool = False,
+        resources: Sequence[str] = (),
+        preview_id: str = "",
+    ) -> str:
+        """Open a run and return its id.
+
+        A real run keeps what ``targets`` held when they were compiled, so that exactly this counts as applied later,
+        whatever was asked for meanwhile. A check run has no targets, and ``resources`` names what it is about.
+        """
+        run_id = new_id()
+        row = {
+            "id": run_id,
+            "node": node,
+            "is_check": int(check),
+            "preview": preview_id,
+            "status": RUNNING,
+            "reason": "",
+            "resources": to_text([*resources, *(str(target.ref) for target in targets)]),
+            "items": "[]",
+            "correlation": correlation,
+            "created": now_text(),
+            "finished": None,
+        }
+        with self._store.write() as unit:
+            unit.tables.run.insert(**row).execute()
+            insert_all(unit.tables.run_target, [_run_target(run_id, target) for target in targets])
+            _link_changes(unit, run_id, node, targets)
+            data = {"run": run_id, "node": node, "check": check}
+            unit.add_event("run.started", data, correlation=correlation)
+        return run_id
+
+    def record(self, run_id: str, outcomes: Iterable[TargetOutcome]) -> list[str]:
+        """Record what a run did to its targets; return the changes that are finished by it.
+
+        Raises ValueError for a target or revision that the run did not have, and NotFound for an unknown run.
+        """
+        with self._store.write() as unit:
+            node = unit.run(run_id).node
+            table = unit.tables.run_target
+            carried = {ref_of(row): row for row in table.select().where(table.run == run_id)}
+            kept = list(outcomes)
+            for outcome in kept:
+                entry = carried.get(outcome.ref)
+                if entry is None or entry["revision"] != outcome.revision:
+                    raise ValueError(f"Run {run_id} did not carry {outcome.ref} at revision {outcome.revision}.")
+                self._settle(unit, node, outcome, entry)
+            refs = [outcome.ref for outcome in kept]
+            for ref in refs:
+                # The content is with the target now; runs are kept long, and need not hold it a second time.
+                done = (table.run == run_id) & matches(table, ref)
+                table.update(recorded=1, items="[]").where(done).execute()
+            return _close(unit, node, refs)
+
+    def refuse(self, node: str, outcomes: Iterable[TargetOutcome]) -> list[str]:
+        """Record outcomes of targets that no run took up; return the changes that are finished by it.
+
+        Raises ValueError for APPLIED: only a run applies.
+        """
+        with self._store.write() as unit:
+            refs = []
+            for outcome in outcomes:
+                self._settle(unit, node, outcome, None)
+                refs.append(outcome.ref)
+            return _close(unit, node, refs)
+
+    def finish_run(self, run_id: str, status: RecordStatus, reason: str, items: Sequence[PredictedItem]) -> None:
+        """Close a run. Raises NotFound."""
+        with self._store.write() as unit:
+            unit.run(run_id)
+            _finish_run(unit, run_id, status, reason, [item.model_dump(mode="json") for item in items])
+
+    def abandon_runs(self, node: str, reason: str) -> list[str]:
+        """Close the real runs that a dead engine left open on a node, and have their targets tried again.
+
+        Only the holder of the node's lease may call this: to anybody else an open run may be a living one.
+        """
+        with self._store.write() as unit:
+            table = unit.tables.run
+            left = (table.node == node) & (table.status == RUNNING) & (table.is_check == 0)
+            runs = [row["id"] for row in table.select(table.id).where(left).order_by(table.id)]
+            for run_id in runs:
+                self._abandon(unit, node, run_id, reason)
+            return runs
+
+    def last_run(self, node: str) -> str | None:
+        """Return the newest finished real run on a node; another answer than before means that the node moved."""
+        with self._store.read() as unit:
+            table = unit.tables.run
+            finished = (table.node == node) & (table.is_check == 0) & table.finished.is_null(False)
+            row = table.select(table.id).where(finished).order_by(table.finished.desc(), table.id.desc()).first()
+        return None if row is None else str(row["id"])
+
+    def event(self, type_: str, data: dict[str, Any], *, tenant: str | None = None, correlation: str = "") -> None:
+        """Append one event."""
+        with self._store.write() as unit:
+            unit.add_event(type_, data, tenant=tenant, correlation=correlation)
+
+    def _abandon(self, unit: Unit, node: str, run_id: str, reason: str) -> None:
+        table = unit.tables.run_target
+        refs = []
+        for row in list(table.select().where((table.run == run_id) & (table.recorded == 0))):
+            outcome = TargetOutcome(ref_of(row), row["revision"], TargetStatus.INTERRUPTED, reason)
+            self._settle(unit, node, outcome, None)
+            refs.append(outcome.ref)
+        table.update(recorded=1, items="[]").where(table.run == run_id).execute()
+        _close(unit, node, refs)
+        _finish_run(unit, run_id, RecordStatus.FAILED, reason, [])
+
+    def _settle(self, unit: Unit, node: str, outcome: TargetOutcome, carried: Row | None) -> None:
+        table = unit.tables.target
+        here = matches(table, outcome.ref) & (table.node == node)
+        row = table.select().where(here).first()
+        if row is None:
+            raise ValueError(f"{outcome.ref} has no target on {node}.")
+        values = self._values(row, outcome, carried)
+        if outcome.facts is not None:
+            values["facts"] = to_text(from_text(row["facts"]) | outcome.facts)
+        if values:
+            table.update(**values).where(here).execute()
+
+    def _values(self, row: Row, outcome: TargetOutcome, carried: Row | None) -> Row:
+        settled = {"attempts": 0, "retry_at": None}
+        if outcome.status is TargetStatus.APPLIED:
+            if carried is None:
+                raise ValueError(f"{outcome.ref} cannot be applied without a run.")
+            if outcome.revision <= row["applied"]:
+                return {}
+            content = {"applied_items": carried["items"], "applied_life": carried["life"]}
+            return settled | content | {"applied": outcome.revision, "reason": ""}
+        if outcome.status is TargetStatus.FAILED:
+            return settled | {"failed": max(outcome.revision, row["failed"]), "reason": outcome.reason}
+        if max(row["applied"], row["failed"]) >= row["wanted"]:
+            return {}
+        attempts = row["attempts"] + 1
+        pause = min(self._retry * 2 ** min(attempts - 1, 32), self._retry_max)
+        return {"attempts": attempts, "retry_at": now_text(pause), "reason": outcome.reason}
+
+
+def _is_due(table: Any, now: str | None) -> Any:
+    return is_pending(table) & (table.retry_at.is_null() | (table.retry_at <= (now or now_text())))
+
+
+def _run_target(run_id: str, target: Target) -> Row:
+    return {
+        "run": run_id,
+        "kind": target.ref.kind,
+        "name": target.ref.name,
+        "revision": target.wanted,
+        "life": target.life.value,
+        "items": items_to_text(target.items),
+        "recorded": 0,
+    }
+
+
+def _link_changes(unit: Unit, run_id: str, node: str, targets: Sequence[Target]) -> None:
+    changes = {
+        row["change"]
+        for target in targets
+        for row in _waiting(unit, node, target.ref)
+        if row["revision"] <= target.wanted
+    }
+    insert_all(unit.tables.run_change, [{"run": run_id, "change": change} for change in sorted(changes)])
+
+
+def _waiting(unit: Unit, node: str, ref: Ref) -> list[Row]:
+    table = unit.tables.change_target
+    here = matches(table, ref) & (table.node == node) & (table.status == ChangeStatus.PENDING.value)
+    return list(table.select().where(here))
+
+
+def _close(unit: Unit, node: str, refs: Iterable[Ref]) -> list[str]:
+    """Carry what became of targets over to the changes that wait for them; remove tombstones that are done."""
+    touched: set[str] = set()
+    known = set(refs)
+    for ref in sorted(known):
+        targets = unit.tables.target
+        row = targets.select().where(matches(targets, ref) & (targets.node == node)).first()
+        for waiting in _waiting(unit, node, ref):
+            _resolve(unit, waiting, row)
+            touched.add(waiting["change"])
+    unit.bury(known)
+    return unit.finish_changes(touched)
+
+
+def _resolve(unit: Unit, waiting: Row, target: Row) -> None:
+    """A change's revision is done when that revision or a newer one, which replaces it, is applied or refused."""
+    status, reason = ChangeStatus.PENDING, WAITING + target["reason"] if target["reason"] else ""
+    if target["applied"] >= waiting["revision"]:
+        status, reason = ChangeStatus.SUCCEEDED, ""
+    elif target["failed"] >= waiting["revision"]:
+        status, reason = ChangeStatus.FAILED, target["reason"]
+    table = unit.tables.change_target
+    this = (table.change == waiting["change"]) & matches(table, ref_of(waiting)) & (table.node == waiting["node"])
+    table.update(status=status.value, reason=reason).where(this).execute()
+
+
+def _finish_run(unit: Unit, run_id: str, status: RecordStatus, reason: str, items: list[Any]) -> None:
+    table = unit.tables.run
+    row = table.select().where(table.id == run_id).first()
+    values = {"status": status.value, "reason": reason, "items": to_text(items), "finished": now_text()}
+    table.update(**values).where(table.id == run_id).execute()
+    data = {"run": run_id, "node": row["node"], "check": bool(row["is_check"]), "status": status.value}
+    unit.add_event("run.finished", data | {"reason": reason}, correlation=row["correlation"])

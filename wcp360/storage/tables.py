@@ -1,0 +1,128 @@
+"""The tables as peewee's query builder sees them; what they are made of stands in ``migrations``.
+
+Rows are plain dictionaries: the rules work on the immutable values of ``wcp360.core``, so that objects with a life of
+their own between database and rules would only be copied. Peewee is untyped; ``Any`` stays inside this package.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from peewee import Table
+
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "resource": ("kind", "name", "tenant", "life", "spec", "purge", "created", "updated"),
+    "target": (
+        "kind",
+        "name",
+        "node",
+        "tenant",
+        "life",
+        "purge",
+        "wanted",
+        "applied",
+        "failed",
+        "items",
+        "applied_items",
+        "applied_life",
+        "depends",
+        "reason",
+        "attempts",
+        "retry_at",
+        "facts",
+        "asked",
+    ),
+    "claim": ("hostname", "reversed", "kind", "name", "tenant"),
+    "counter": ("name", "value"),
+    "change": (
+        "id",
+        "operation",
+        "input",
+        "actor",
+        "tenant",
+        "status",
+        "reason",
+        "correlation",
+        "created",
+        "finished",
+    ),
+    "change_target": ("change", "kind", "name", "node", "revision", "status", "reason"),
+    "preview": (
+        "id",
+        "operation",
+        "input",
+        "actor",
+        "tenant",
+        "status",
+        "reason",
+        "base",
+        "batches",
+        "changed",
+        "items",
+        "correlation",
+        "created",
+        "finished",
+    ),
+    "run": (
+        "id",
+        "node",
+        "is_check",
+        "preview",
+        "status",
+        "reason",
+        "resources",
+        "items",
+        "correlation",
+        "created",
+        "finished",
+    ),
+    "run_target": ("run", "kind", "name", "revision", "life", "items", "recorded"),
+    "run_change": ("run", "change"),
+    "event": ("id", "time", "type", "tenant", "data", "correlation"),
+    "audit": (
+        "id",
+        "time",
+        "actor",
+        "operation",
+        "tenant",
+        "outcome",
+        "input",
+        "correlation",
+        "previous",
+        "hash",
+    ),
+    "token": ("id", "name", "hash", "permissions", "tenants", "created", "revoked"),
+    "lease": ("name", "owner", "expires"),
+}
+
+Row = dict[str, Any]
+
+
+class Tables:
+    """Every table, bound to one database."""
+
+    resource: Any
+    target: Any
+    claim: Any
+    counter: Any
+    change: Any
+    change_target: Any
+    preview: Any
+    run: Any
+    run_target: Any
+    run_change: Any
+    event: Any
+    audit: Any
+    token: Any
+    lease: Any
+
+    def __init__(self, database: Any) -> None:
+        self.database = database
+        for name, columns in COLUMNS.items():
+            setattr(self, name, Table(name, columns).bind(database))
+
+
+def insert_all(table: Any, rows: list[Row]) -> None:
+    """Insert rows in chunks that stay below SQLite's limit of 32,766 bound values a statement."""
+    for start in range(0, len(rows), 500):
+        table.insert(rows[start : start + 500]).execute()

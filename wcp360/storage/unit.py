@@ -1,0 +1,200 @@
+"""One transaction: desired state, records, and what only the door and the engine write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from wcp360.core.resources import Life, Ref
+from wcp360.core.settle import TENANT
+from wcp360.core.views import ChangeStatus, ChangeView, EventView, PreviewView, RecordStatus
+from wcp360.storage.audit import FIRST, HASHED, chain_hash
+from wcp360.storage.desired import DesiredPart
+from wcp360.storage.encode import to_text
+from wcp360.storage.part import AUDIT, EVENT, matches, ref_of
+from wcp360.storage.records import RecordsPart, event_of, reason_of
+from wcp360.storage.tables import Row, Tables, insert_all
+from wcp360.storage.times import now_text
+
+UNCHANGED = "it is unchanged and was refused before ({}); correct it, or retry the change that failed"
+
+
+class Unit(DesiredPart, RecordsPart):
+    """Implements ``wcp360.core.ports.Transaction``; ``events`` are told to subscribers after the commit."""
+
+    def __init__(self, tables: Tables, *, writable: bool) -> None:
+        super().__init__(tables, writable=writable)
+        self.events_added: list[EventView] = []
+        self._born_finished: list[str] = []
+
+    def add_change(
+        self, change_id: str, *, operation: str, given: dict[str, Any], actor: str, tenant: str | None, correlation: str
+    ) -> ChangeView:
+        """Record an accepted operation with the resources that are pending because of it.
+
+        These are the targets with a new revision, and the touched ones that were pending already. A touched target
+        that its node refused before and that is unchanged fails the change at once: calling it done would be a lie.
+        """
+        self._writing()
+        tied = [self._tie(change_id, row) for row in self._tied()]
+        row = {
+            "id": change_id,
+            "operation": operation,
+            "input": to_text(given),
+            "actor": actor,
+            "tenant": tenant,
+            "correlation": correlation,
+            "created": now_text(),
+        }
+        self.tables.change.insert(status=ChangeStatus.PENDING.value, reason="", finished=None, **row).execute()
+        insert_all(self.tables.change_target, tied)
+        self.bury(self.touched)
+        if self.finish_changes([change_id], tell=False):
+            self._born_finished.append(change_id)
+        return self.change(change_id)
+
+    def add_preview(
+        self,
+        preview_id: str,
+        *,
+        operation: str,
+        given: dict[str, Any],
+        actor: str,
+        tenant: str | None,
+        correlation: str,
+        base: dict[str, int],
+        batches: dict[str, dict[str, Any]],
+    ) -> PreviewView:
+        """Keep a dry run that the engine shall make."""
+        self._writing()
+        self.tables.preview.insert(
+            id=preview_id,
+            operation=operation,
+            input=to_text(given),
+            actor=actor,
+            tenant=tenant,
+            status=RecordStatus.QUEUED.value,
+            reason="",
+            base=to_text(base),
+            batches=to_text(batches),
+            changed=None,
+            items="[]",
+            correlation=correlation,
+            created=now_text(),
+            finished=None,
+        ).execute()
+        return self.preview(preview_id)
+
+    def add_event(self, type_: str, data: dict[str, Any], *, tenant: str | None = None, correlation: str = "") -> None:
+        """Append an event. Numbers are given under the write lock, so no later one appears before an earlier one."""
+        self._writing()
+        row = {
+            "id": self._next(EVENT),
+            "time": now_text(),
+            "type": type_,
+            "tenant": tenant,
+            "data": to_text(data),
+            "correlation": correlation,
+        }
+        self.tables.event.insert(**row).execute()
+        self.events_added.append(event_of(row))
+
+    def add_audit(
+        self, *, actor: str, operation: str, tenant: str | None, outcome: str, given: dict[str, Any], correlation: str
+    ) -> None:
+        """Append an entry to the hash-chained audit log."""
+        self._writing()
+        table = self.tables.audit
+        last = table.select(table.hash).order_by(table.id.desc()).first()
+        row = {
+            "id": self._next(AUDIT),
+            "time": now_text(),
+            "actor": actor,
+            "operation": operation,
+            "tenant": tenant,
+            "outcome": outcome,
+            "input": to_text(given),
+            "correlation": correlation,
+            "previous": FIRST if last is None else last["hash"],
+        }
+        table.insert(hash=chain_hash(row[name] for name in HASHED), **row).execute()
+
+    def before_commit(self) -> None:
+        """Tell of changes that were finished when they were accepted: after the door told that it accepted them."""
+        for change_id in self._born_finished:
+            self._tell_finished(self._row("change", change_id))
+        self._born_finished.clear()
+
+    def finish_changes(self, change_ids: Iterable[str], *, tell: bool = True) -> list[str]:
+        """Finish those of the pending changes that wait for nothing any more; return their ids."""
+        finished = []
+        for change_id in sorted(set(change_ids)):
+            change = self._row("change", change_id)
+            table = self.tables.change_target
+            outcomes = list(table.select().where(table.change == change_id).order_by(table.kind, table.name))
+            statuses = {row["status"] for row in outcomes}
+            if change["finished"] is not None or ChangeStatus.PENDING.value in statuses:
+                continue
+            status = ChangeStatus.FAILED if ChangeStatus.FAILED.value in statuses else ChangeStatus.SUCCEEDED
+            values = {"status": status.value, "reason": reason_of(outcomes), "finished": now_text()}
+            self.tables.change.update(**values).where(self.tables.change.id == change_id).execute()
+            finished.append(change_id)
+            if tell:
+                self._tell_finished(change | values)
+        return finished
+
+    def bury(self, refs: Iterable[Ref]) -> list[Ref]:
+        """Remove the tombstones among ``refs`` that are applied on all their nodes, and what they claimed.
+
+        A tenant's stays for as long as anything is left that it owns: its name and numbers are not free before.
+        """
+        buried, owners = [], set()
+        for ref in sorted(refs, key=lambda each: (each.kind == TENANT, each)):
+            resource = self._resource_row(ref)
+            if resource is None or not self._may_be_buried(resource, ref):
+                continue
+            self.tables.claim.delete().where(matches(self.tables.claim, ref)).execute()
+            self.tables.resource.delete().where(matches(self.tables.resource, ref)).execute()
+            buried.append(ref)
+            if ref.kind != TENANT and resource["tenant"] is not None:
+                owners.add(Ref(TENANT, resource["tenant"]))
+        return buried + (self.bury(owners) if owners else [])
+
+    def _may_be_buried(self, resource: Row, ref: Ref) -> bool:
+        if resource["life"] != Life.ABSENT.value:
+            return False
+        if ref.kind == TENANT and len(self.of_tenant(ref.name)) > 1:
+            return False
+        targets = self._target_rows(ref)
+        return all(row["applied"] >= row["wanted"] and row["applied_life"] == Life.ABSENT.value for row in targets)
+
+    def _tied(self) -> list[Row]:
+        refs = self.touched | {ref for ref, _ in self.bumped}
+        rows = [row for ref in sorted(refs) for row in self._target_rows(ref)]
+        return [
+            row
+            for row in rows
+            if row["applied"] < row["wanted"]
+            and ((ref_of(row), row["node"]) in self.bumped or ref_of(row) in self.touched)
+        ]
+
+    def _tie(self, change_id: str, row: Row) -> Row:
+        refused = row["failed"] >= row["wanted"]
+        return {
+            "change": change_id,
+            "kind": row["kind"],
+            "name": row["name"],
+            "node": row["node"],
+            "revision": row["wanted"],
+            "status": (ChangeStatus.FAILED if refused else ChangeStatus.PENDING).value,
+            "reason": UNCHANGED.format(row["reason"]) if refused else "",
+        }
+
+    def _tell_finished(self, change: Row) -> None:
+        data = {name: change[name] for name in ("operation", "status", "reason")}
+        self.add_event(
+            "change.finished",
+            {"change": change["id"], **data},
+            tenant=change["tenant"],
+            correlation=change["correlation"],
+        )
