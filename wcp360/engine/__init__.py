@@ -1,0 +1,1 @@
+"""The one way to a server: pending revisions become batches, batches become ansible-runner runs."""

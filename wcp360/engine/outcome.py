@@ -1,0 +1,235 @@
+"""From the outcomes file of a run to what each resource has come to.
+
+Nothing counts as done because nobody complained: the run must have ended well, the expected host must be in its
+totals, and every role that was given an item must have reported on it.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from wcp360.core.resources import Ref
+from wcp360.core.views import FileDiff, PredictedItem
+from wcp360.engine.ports import TargetOutcome, TargetStatus
+
+# Far above what a batch of 500 resources writes; a node that sends more than this is not believed.
+MAX_BYTES = 256 * 2**20
+MAX_REASON = 1000
+NODE_ITEM = "node"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The lines of an outcomes file; ``stats`` is None where the run was cut off."""
+
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    stats: dict[str, dict[str, int]] | None = None
+    damage: str = ""
+
+
+def read_report(path: Path) -> Report:
+    """Read an outcomes file; one that is missing, too long or not as it should be gives a report that says so."""
+    lines: list[dict[str, Any]] = []
+    stats = None
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            return Report(damage=f"The run reported more than {MAX_BYTES // 2**20} MiB, which is not believed.")
+        with path.open(encoding="utf-8", errors="replace") as file:
+            for text in file:
+                line = json.loads(text)
+                if "stats" in line:
+                    stats = line["stats"]
+                else:
+                    lines.append(line)
+    except FileNotFoundError:
+        return Report(damage="The run ended before it reported anything.")
+    except (OSError, ValueError, TypeError) as error:
+        return Report(lines, None, f"What the run reported cannot be read: {error}.")
+    return Report(lines, stats)
+
+
+def why_broken(report: Report, node: str, status: str, rc: int | None, said: str) -> str:
+    """Return why a run as a whole tells nothing about its resources, as a sentence; empty where it does.
+
+    ``status`` and ``rc`` are ansible-runner's, ``said`` the last that Ansible printed.
+    """
+    for line in report.lines:
+        if line["unreachable"]:
+            return f"Node {node} could not be reached: {brief(line['msg'])}"
+    if status == "canceled":
+        return "The run was ended because the engine was stopped or lost the node's lease."
+    if status == "timeout":
+        return "The run took longer than engine.run_timeout allows and was ended."
+    for line in report.lines:
+        if line["failed"] and line["items"] is None:
+            return f"{_place(line)} failed on node {node}: {brief(line['msg'])}"
+    if rc != 0:
+        return f"Ansible ended with code {rc}: {brief(said or report.damage)}"
+    return report.damage or _why_not_counted(report, node)
+
+
+def judge(batch: dict[str, Any], report: Report) -> list[TargetOutcome]:
+    """Return the outcome of each target of a batch; the run itself must not have been broken."""
+    seen = _Seen(report)
+    outcomes: dict[str, TargetOutcome] = {}
+    for name in batch["order"]:
+        expects, ref = batch["expects"][name], Ref.parse(name)
+        status, reason = TargetStatus.APPLIED, seen.objection(name, expects)
+        reason = reason or _failed_need(batch["depends"][name], outcomes)
+        if reason:
+            status = TargetStatus.FAILED
+        elif reason := seen.server_trouble(expects):
+            status = TargetStatus.INTERRUPTED
+        facts = seen.facts if ref.kind == NODE_ITEM and not reason else None
+        outcomes[name] = TargetOutcome(ref, batch["targets"][name], status, reason, facts)
+    return list(outcomes.values())
+
+
+def interrupted(batch: dict[str, Any], reason: str) -> list[TargetOutcome]:
+    """Return the outcomes of a run that tells nothing about its resources."""
+    return [
+        TargetOutcome(Ref.parse(name), revision, TargetStatus.INTERRUPTED, reason)
+        for name, revision in batch["targets"].items()
+    ]
+
+
+def skipped(batch: dict[str, Any]) -> list[TargetOutcome]:
+    """Return the outcomes of what was left out of a batch because it cannot be applied."""
+    return [
+        TargetOutcome(Ref.parse(name), entry["revision"], TargetStatus.FAILED, entry["reason"])
+        for name, entry in batch["skipped"].items()
+    ]
+
+
+def predicted(report: Report) -> list[PredictedItem]:
+    """Return what a run did or would do: whatever changed, failed or could not be checked, in order."""
+    return [item for line in report.lines for item in _of_line(line) if item.changed or item.failed or item.not_checked]
+
+
+def plain(text: str) -> str:
+    """Return text without control characters and direction controls; line ends become spaces."""
+    kept = (" " if char in "\r\n\t" else char for char in text)
+    return "".join(char for char in kept if unicodedata.category(char) not in ("Cc", "Cf", "Cs"))
+
+
+def brief(text: object) -> str:
+    """Return a message as part of a reason: plain and not too long."""
+    return plain(str(text)).strip()[:MAX_REASON] or "no message was given."
+
+
+class _Seen:
+    """What roles reported, by role and item id."""
+
+    def __init__(self, report: Report) -> None:
+        self.facts: dict[str, Any] | None = None
+        self._ran: set[str] = set()
+        self._reported: set[tuple[str, str]] = set()
+        self._refused: dict[str, str] = {}
+        for line in report.lines:
+            self._add(line)
+
+    def _add(self, line: dict[str, Any]) -> None:
+        role = _role(line)
+        if not line["skipped"]:
+            self._ran.add(role)
+        for item in line["items"] or ():
+            self._reported.add((role, item["id"]))
+            if item.get("failed"):
+                self._refused.setdefault(item["id"], brief(item.get("msg")))
+            if item["id"] == NODE_ITEM:
+                self.facts = item.get("facts")
+
+    def objection(self, name: str, expects: dict[str, Any]) -> str:
+        """Return why a target does not count as applied, or an empty string."""
+        ids = [item for _, item in expects["reports"]] + [f"server:{role}" for role in expects["server"]]
+        if name.startswith(f"{NODE_ITEM}:"):
+            ids.append(NODE_ITEM)
+            if self.facts is None and NODE_ITEM not in self._refused:
+                return "The run ended, but told nothing about the node itself."
+        for item in ids:
+            if item in self._refused:
+                return self._refused[item]
+        for role, item in expects["reports"]:
+            if (role, item) not in self._reported:
+                return f"The run ended, but its role {role} did not report on {item}."
+        missing = [role for role in expects["server"] if role not in self._ran]
+        return f"The run ended, but did not come to the role {missing[0]}." if missing else ""
+
+    def server_trouble(self, expects: dict[str, Any]) -> str:
+        """Return what is wrong with a service that a target needs, although nothing is wrong with the target."""
+        for role, _ in expects["reports"]:
+            if f"server:{role}" in self._refused:
+                return f"The server's {role} is in trouble: {self._refused[f'server:{role}']}"
+        return ""
+
+
+def _failed_need(depends: list[str], outcomes: dict[str, TargetOutcome]) -> str:
+    for name in depends:
+        needed = outcomes.get(name)
+        if needed is not None and needed.status is TargetStatus.FAILED:
+            return f"It needs {name}, which failed: {needed.reason}"
+    return ""
+
+
+def _why_not_counted(report: Report, node: str) -> str:
+    totals = (report.stats or {}).get(node)
+    if totals is None:
+        return f"Ansible ended well, but not one task ran on node {node}."
+    if totals["failures"] or totals["unreachable"]:
+        return f"Ansible ended well, but counts a failure on node {node}."
+    return ""
+
+
+def _of_line(line: dict[str, Any]) -> Iterator[PredictedItem]:
+    if line["items"] is None:
+        yield PredictedItem(
+            resource=f"server:{_role(line) or 'node'}",
+            task=_place(line),
+            changed=line["changed"],
+            failed=line["failed"],
+            message=brief(line["msg"]) if line["failed"] else "",
+            diff=_diffs(line["diff"]),
+        )
+    for item in line["items"] or ():
+        yield PredictedItem(
+            resource=item["id"],
+            task=_place(line),
+            changed=bool(item.get("changed")),
+            failed=bool(item.get("failed")),
+            message=brief(item["msg"]) if item.get("msg") else "",
+            not_checked=str(item.get("not_checked") or ""),
+            diff=_diffs(item.get("diff")),
+        )
+
+
+def _diffs(entries: list[dict[str, Any]] | None) -> list[FileDiff]:
+    return [
+        FileDiff(
+            name=str(entry.get("after_header") or entry.get("before_header") or ""),
+            before=_text(entry.get("before", "")),
+            after=_text(entry.get("after", entry.get("prepared", ""))),
+        )
+        for entry in entries or ()
+        if isinstance(entry, dict) and entry
+    ]
+
+
+def _text(value: Any) -> str:
+    """Return one side of a diff; ansible-core's own modules may give a mapping of attributes."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None else json.dumps(value, sort_keys=True, indent=1)
+
+
+def _role(line: dict[str, Any]) -> str:
+    return str(line["role"]).rpartition(".")[2]
+
+
+def _place(line: dict[str, Any]) -> str:
+    role = _role(line)
+    return f"{role} : {line['task']}" if role else str(line["task"])

@@ -1,0 +1,97 @@
+"""What the engine needs of the ledger, and the values that pass between them.
+
+``wcp360.storage`` implements the protocol; engine and storage do not import each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+from wcp360.core.ports import Target
+from wcp360.core.resources import Ref
+from wcp360.core.views import PredictedItem, RecordStatus
+
+
+class TargetStatus(StrEnum):
+    """APPLIED: done. FAILED: the node refused it. INTERRUPTED: nothing is known, so it is tried again."""
+
+    APPLIED = "applied"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, slots=True)
+class TargetOutcome:
+    """What a run did to one resource; ``facts`` None leaves the known ones as they are."""
+
+    ref: Ref
+    revision: int
+    status: TargetStatus
+    reason: str = ""
+    facts: dict[str, Any] | None = None
+
+
+class Ledger(Protocol):
+    """Leases, runs and previews; every method is one short transaction of its own."""
+
+    def pending(self, node: str | None = None, now: str | None = None) -> list[Target]:
+        """Return pending targets that are due, in the order in which they were asked for."""
+
+    def pending_nodes(self, now: str | None = None) -> list[str]:
+        """Return the nodes with targets that are due."""
+
+    def lease(self, name: str, owner: str, seconds: float) -> bool:
+        """Take a lease, or return False because another owner has it."""
+
+    def renew(self, name: str, owner: str, seconds: float) -> bool:
+        """Prolong a lease; False when it is no longer the owner's."""
+
+    def release(self, name: str, owner: str) -> None:
+        """Give a lease back."""
+
+    def begin_run(
+        self,
+        node: str,
+        targets: Sequence[Target],
+        *,
+        correlation: str,
+        check: bool = False,
+        resources: Sequence[str] = (),
+        preview_id: str = "",
+    ) -> str:
+        """Record that a run starts; returns its id."""
+
+    def record(self, run_id: str, outcomes: Iterable[Any]) -> list[str]:
+        """Write the outcomes of a run in one transaction; returns the changes that it finished."""
+
+    def refuse(self, node: str, outcomes: Iterable[Any]) -> list[str]:
+        """Write outcomes that no run was needed for."""
+
+    def finish_run(self, run_id: str, status: RecordStatus, reason: str, items: Sequence[PredictedItem]) -> None:
+        """Record how a run ended."""
+
+    def abandon_runs(self, node: str, reason: str) -> list[str]:
+        """Close the runs that a dead engine left open; the caller holds the node's lease."""
+
+    def last_run(self, node: str) -> str | None:
+        """Return the newest finished run that was no dry run."""
+
+    def event(self, type_: str, data: dict[str, Any], *, tenant: str | None = None, correlation: str = "") -> None:
+        """Append an event."""
+
+    def preview_queue(self) -> list[str]:
+        """Return the previews that wait, those of a dead engine included."""
+
+    def begin_preview(self, preview_id: str, owner: str, seconds: float) -> bool:
+        """Take a waiting preview under the lease ``preview:<id>``."""
+
+    def finish_preview(
+        self, preview_id: str, status: RecordStatus, reason: str, items: Sequence[PredictedItem], changed: bool | None
+    ) -> None:
+        """Record the result of a dry run."""
+
+    def batches_of(self, preview_id: str) -> dict[str, dict[str, Any]]:
+        """Return the batches that were kept with a preview, by node."""

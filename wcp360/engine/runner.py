@@ -1,0 +1,164 @@
+"""One execution of ansible-runner: a batch on a node, for real or in check mode.
+
+ansible-runner's events tell people how far a run is. What a run did is read from the outcomes file alone, which
+nothing that a node prints can forge.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ansible_runner.config.runner import RunnerConfig
+from ansible_runner.runner import Runner
+from ansible_runner.utils import get_callback_dir
+
+from wcp360.core.errors import Unavailable
+from wcp360.engine.inventory import read_node
+from wcp360.engine.outcome import Report, plain, read_report
+from wcp360.engine.private import PrivateDirectory
+from wcp360.engine.remnants import end_run
+
+PLAYBOOK = Path("playbooks/converge.yml")
+EVENT_PAUSE = 0.5
+# How often ansible-runner looks whether it shall stop, in seconds.
+LOOK = 0.25
+TAIL = 2000
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
+
+Progress = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a run ended: ``status`` is ansible-runner's word, ``said`` the last that Ansible printed."""
+
+    status: str
+    rc: int | None
+    report: Report
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
+class Executor:
+    """Runs batches from one state directory; ``timeout`` in seconds.
+
+    ``playbook`` is relative to the collection's root.
+    """
+
+    state_dir: Path
+    timeout: float
+    collection: Path
+    playbook: Path = PLAYBOOK
+
+    def execute(
+        self, run_id: str, batch: dict[str, Any], *, check: bool, cancelled: Callable[[], bool], progress: Progress
+    ) -> Ended:
+        """Run a batch to its end. Raises ValueError where the node's specification cannot be used."""
+        node = read_node(batch["node"])
+        with PrivateDirectory(self.state_dir, run_id, self.collection) as private:
+            private.fill(node, batch["request"])
+            try:
+                return self._run(private, check, self._ending(run_id, cancelled), _Throttle(progress))
+            finally:
+                end_run(self.state_dir, run_id)
+
+    def _ending(self, run_id: str, cancelled: Callable[[], bool]) -> Callable[[], bool]:
+        """End all of a cancelled run: ansible-runner ends one process group, and Ansible's workers have their own."""
+
+        def look() -> bool:
+            if not cancelled():
+                return False
+            end_run(self.state_dir, run_id)
+            return True
+
+        return look
+
+    def _run(self, private: PrivateDirectory, check: bool, cancelled: Callable[[], bool], events: _Throttle) -> Ended:
+        config = _Config(private, self.playbook, check, self.timeout)
+        config.prepare()
+        runner = _Runner(config, cancel_callback=cancelled, event_handler=events)
+        runner.run()
+        said = Path(config.artifact_dir, "stdout").read_text(encoding="utf-8", errors="replace")
+        return Ended(runner.status, runner.rc, read_report(private.outcomes), plain(said[-TAIL:]).strip())
+
+
+def find_ansible_playbook() -> Path:
+    """Return the ansible-playbook of our own environment, activated or not. Raises Unavailable."""
+    path = Path(sys.executable).parent / "ansible-playbook"
+    if not path.exists():
+        raise Unavailable(f"There is no {path}; install ansible-core into the environment that WCP360 runs in.")
+    return path
+
+
+class _Config(RunnerConfig):  # type: ignore[misc]
+    """ansible-runner's configuration without the caller's environment, which it would pass on and keep."""
+
+    def __init__(self, private: PrivateDirectory, playbook: Path, check: bool, timeout: float) -> None:
+        super().__init__(
+            str(private.path),
+            ident=private.run_id,
+            playbook=str(private.collection / playbook),
+            inventory=str(private.inventory),
+            extravars={"wcp360_request_file": str(private.request)},
+            cmdline="--diff --check" if check else "--diff",
+            timeout=max(1, int(timeout)),
+            quiet=True,
+        )
+        self._private = private
+
+    def prepare_env(self) -> None:
+        super().prepare_env()
+        self.pexpect_timeout = LOOK
+        self.env = self._private.environment() | {
+            "ANSIBLE_CALLBACK_PLUGINS": get_callback_dir(),
+            "ANSIBLE_STDOUT_CALLBACK": "awx_display",
+            "AWX_ISOLATED_DATA_DIR": self.artifact_dir,
+            "RUNNER_OMIT_EVENTS": "False",
+            "RUNNER_ONLY_FAILED_EVENTS": "False",
+        }
+
+    def prepare_command(self) -> None:
+        super().prepare_command()
+        self.command[0] = str(find_ansible_playbook())
+
+
+class _Runner(Runner):  # type: ignore[misc]
+    """Takes up only events that Ansible's own process has written beside what it printed.
+
+    ansible-runner finds events in the output by escape sequences, which a value can hold as well, and builds a path
+    from the uuid in them.
+    """
+
+    def event_callback(self, event_data: dict[str, Any]) -> None:
+        uuid = event_data.get("uuid")
+        if not isinstance(uuid, str) or _UUID.fullmatch(uuid) is None:
+            return
+        partial = Path(self.config.artifact_dir, "job_events", f"{uuid}-partial.json")
+        if partial.is_file() and not partial.is_symlink():
+            super().event_callback(event_data)
+
+
+class _Throttle:
+    """Passes progress on, at most once every EVENT_PAUSE seconds; the counts are always those up to that moment."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._counts = {"ok": 0, "changed": 0, "failed": 0}
+        self._last = 0.0
+
+    def __call__(self, event: dict[str, Any]) -> bool:
+        kind, data = event.get("event"), event.get("event_data") or {}
+        if kind == "runner_on_ok":
+            self._counts["changed" if (data.get("res") or {}).get("changed") else "ok"] += 1
+        elif kind in ("runner_on_failed", "runner_on_unreachable"):
+            self._counts["failed"] += 1
+        elif kind == "playbook_on_task_start" and time.monotonic() - self._last >= EVENT_PAUSE:
+            self._last = time.monotonic()
+            self._progress({"task": plain(str(data.get("task", "")))[:200], **self._counts})
+        return False  # the event need not be kept on disk
