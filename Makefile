@@ -57,7 +57,7 @@ check-yaml: $(TOOLS)
 
 check-ansible: $(TOOLS)
 	@$(BIN)/python tests/hosts/hosts.py collections >/dev/null
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline
+	ANSIBLE_COLLECTIONS_PATH="$(CURDIR)/.ansible/collections" PATH="$(CURDIR)/$(BIN):$$PATH" NO_COLOR=1 $(BIN)/ansible-lint --offline
 
 format: $(TOOLS) ## put the code into the project's format
 	$(BIN)/ruff check --fix-only .

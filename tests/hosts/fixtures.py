@@ -1,7 +1,7 @@
 """pytest plugin: real hosts as fixtures, and the rule about tests that cannot have one.
 
-A test that takes a host fixture is marked `hosts`. Where hosts cannot be had it is left out with the reason, and the closing
-summary says which tests were; with CI=true that is a failure instead.
+A test that takes a host fixture is marked `hosts`. Where hosts cannot be had it is left out with the reason, and the
+closing summary says which tests were; with CI=true that is a failure instead.
 """
 
 from __future__ import annotations

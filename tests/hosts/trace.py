@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Does a removal leave a trace? `trace.py snapshot` prints the state of this machine as JSON; `trace.py compare A B` compares two.
+"""Does a removal leave a trace?
 
+`trace.py snapshot` prints the state of this machine as JSON, `trace.py compare BEFORE AFTER` compares two such files.
 Runs on the node with the standard library alone.
 """
 
@@ -29,7 +30,7 @@ NOISE = {
     r"/etc/(passwd|group|shadow|gshadow|subuid|subgid)-": "the backup that every useradd makes of its last state",
     r"/etc/\.pwd\.lock": "the lock file of useradd",
     r"/etc/(shadow|gshadow)": "ordering aside, compared by way of the accounts",
-    r"/etc/(ld\.so\.cache|mailcap|resolv\.conf|hosts|hostname|machine-id)": "caches, and what the container engine writes",
+    r"/etc/(ld\.so\.cache|mailcap|resolv\.conf|hosts|hostname|machine-id)": "caches, and the container engine's files",
     r"/etc/systemd/system/.*\.wants": "a directory of links that is left empty",
     r"(.*/)?__pycache__(/.*)?|.*\.pyc": "byte code caches",
     r"/usr/share/(info/dir|mime/.*|man(/.*)?|doc(/.*)?|locale(/.*)?)": "indexes that packages keep, and documentation",

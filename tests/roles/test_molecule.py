@@ -1,4 +1,4 @@
-"""Each role on a bare host, through molecule: check, converge, predicted equals done, idempotent, removed without a trace."""
+"""Each role on a bare host through molecule: checked, converged, as predicted, idempotent, removed without a trace."""
 
 from __future__ import annotations
 

@@ -16,7 +16,8 @@ SUITE = "bookworm"
 MIRROR = "http://deb.debian.org/debian"
 SECURITY_MIRROR = "http://deb.debian.org/debian-security"
 # Python comes without python3-apt: the collection must not need it.
-BARE = ("systemd systemd-sysv dbus python3 openssh-server sudo iproute2 ca-certificates cron logrotate procps").split()
+BARE = ["systemd", "systemd-sysv", "dbus", "python3", "openssh-server", "sudo", "iproute2", "ca-certificates"]
+BARE += ["cron", "logrotate", "procps"]
 FULL = ["nginx", "php8.2-fpm", "php8.2-cli", "curl"]
 PACKAGES = {"bare": BARE, "full": FULL}
 # What decides whether and how packages can be fetched; the rest of apt's settings is the image's own.
