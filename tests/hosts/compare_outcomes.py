@@ -3,8 +3,9 @@
 
 Usage: compare_outcomes.py PREDICTED.jsonl DONE.jsonl HOST, both written by the callback plugin wcp360.hosting.outcomes.
 Tenant level (results with items): the same items, flags and diffs, exactly. Server level (everything else, and items
-called "server:…"): the same end state of each thing that changes, and so the same packages; how it gets there may differ,
-because in check mode a later task cannot see what an earlier one would have made. Ends with 1 and a line per difference.
+called "server:…"): the same end state of each thing that changes, and so the same packages; how it gets there may
+differ, because in check mode a later task cannot see what an earlier one would have made.
+Ends with 1 and a line per difference.
 """
 
 from __future__ import annotations

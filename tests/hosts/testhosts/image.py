@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 from .common import IMAGE_FILES, HostsError, cache_dir, locked, run, say
@@ -20,6 +21,7 @@ BARE = ["systemd", "systemd-sysv", "dbus", "python3", "openssh-server", "sudo", 
 BARE += ["cron", "logrotate", "procps"]
 FULL = ["nginx", "php8.2-fpm", "php8.2-cli", "curl"]
 PACKAGES = {"bare": BARE, "full": FULL}
+KEEP_SECONDS = 14 * 24 * 3600
 # What decides whether and how packages can be fetched; the rest of apt's settings is the image's own.
 APT_SETTINGS = re.compile(r"Acquire::(http|https|Check-|Retries|Proxy|ForceIPv)", re.ASCII | re.IGNORECASE)
 
@@ -64,6 +66,7 @@ def _import(engine: Engine, flavour: str) -> None:
     tarball = cache_dir() / f"rootfs-{flavour}-{recipe_hash()}.tar"
     if not tarball.exists():
         _debootstrap(flavour, tarball)
+    tarball.touch()
     say(f"importing {tag(flavour)}")
     run(engine.argv("import", "--change", "STOPSIGNAL SIGRTMIN+3", str(tarball), tag(flavour)))
 
@@ -86,7 +89,7 @@ def _debootstrap(flavour: str, tarball: Path) -> None:
         half = tarball.with_suffix(".part")
         run(["tar", "-C", str(tree), "--numeric-owner", "-cpf", str(half), "."])
         half.rename(tarball)
-    _forget_other_recipes()
+    _forget_old_recipes()
 
 
 def _provision(flavour: str, tree: Path) -> None:
@@ -178,7 +181,8 @@ def ensure_unlocked(engine: Engine, flavour: str) -> str:
     return tag(flavour)
 
 
-def _forget_other_recipes() -> None:
+def _forget_old_recipes() -> None:
+    """Tarballs that nobody has imported for two weeks; younger ones may belong to another checkout."""
     for path in cache_dir().glob("rootfs-*.tar"):
-        if recipe_hash() not in path.name:
+        if time.time() - path.stat().st_mtime > KEEP_SECONDS:
             path.unlink(missing_ok=True)
