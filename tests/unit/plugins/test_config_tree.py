@@ -1,0 +1,367 @@
+"""config_tree on real directories with a real checker program that refuses what a service would refuse."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree import ConfigTree, removal
+from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_entries import Entries
+from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_store import Store
+from ansible_collections.wcp360.hosting.plugins.module_utils.items import ItemError, ItemResult
+
+OWNER = {"owner": str(os.geteuid()), "group": str(os.getegid())}
+# Refuses a file that says "bad", naming it when it says "bad named"; two files that say "pair" are refused together.
+CHECKER = """
+import pathlib, sys
+root = pathlib.Path(sys.argv[1])
+with open(root.parents[0] / "runs", "a") as log: log.write("x")
+texts = {path: path.read_text() for path in sorted(root.rglob("*.conf"))}
+for path, text in texts.items():
+    if "bad" in text:
+        sys.exit(f"bad directive in {path}:1" if "named" in text else "bad directive somewhere")
+if sum("pair" in text for text in texts.values()) > 1:
+    sys.exit("two of a pair")
+"""
+
+
+class Tree:
+    """One tree under test, called as the Ansible module calls it."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        self.path = base / "etc" / "tree"
+        self.path.parent.mkdir()
+        self.program = base / "checker"
+        self.program.write_text(f"#!{sys.executable}\n{CHECKER}")
+        self.program.chmod(0o755)
+        self.options: dict[str, Any] = {}
+
+    def params(self, items: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+        checker = {
+            "service": "Checker", "argv": [str(self.program), "{path}"], "trees": [], "redirect": [],
+            "overlay": [], "per_file": False,
+        }
+        defaults = {
+            "path": str(self.path), "directory_mode": "0755", "items": items, "shared": None, "shared_id": "shared",
+            "shared_claims": [], "entries": [], "scan": None, "checker": checker, "keep_generations": 3,
+        }
+        return defaults | self.options | more
+
+    def run(self, items: list[dict[str, Any]], *, check: bool = False, **more: Any) -> ConfigTree:
+        tree = ConfigTree(self.params(items, **more))
+        tree.plan()
+        if not check:
+            tree.apply()
+        return tree
+
+    def text(self, relative: str) -> str:
+        return (self.path / "current" / relative).read_text()
+
+    def files(self) -> set[str]:
+        root = self.path / "current"
+        found = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+        return found - {".manifest.json"}
+
+
+def file(path: str, content: str, mode: str = "0644") -> dict[str, Any]:
+    return {"path": path, "content": content, "mode": mode, **OWNER}
+
+
+def item(name: str, content: str = "good", **more: Any) -> dict[str, Any]:
+    one = {"id": name, "state": "present", "refuse": "", "claims": [], "files": [file(f"sites/{name}.conf", content)]}
+    return one | more
+
+
+def gone(name: str) -> dict[str, Any]:
+    return item(name, state="absent", files=[])
+
+
+def failed(tree: ConfigTree) -> dict[str, str]:
+    return {key: result.msg for key, result in tree.results.items() if result.failed}
+
+
+def snapshot(base: Path) -> dict[str, Any]:
+    return {
+        str(path): (path.lstat().st_mode, path.lstat().st_mtime_ns, os.readlink(path) if path.is_symlink() else "")
+        for path in base.rglob("*")
+        if path.name != "runs"
+    }
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tree:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    return Tree(tmp_path)
+
+
+def test_check_mode_predicts_and_writes_nothing(tree: Tree) -> None:
+    shared = [file("generation.conf", "id @@WCP360_GENERATION@@")]
+    before = snapshot(tree.base)
+    predicted = tree.run([item("a"), item("b")], check=True, shared=shared)
+    assert snapshot(tree.base) == before | {str(tree.base / "scratch"): snapshot(tree.base)[str(tree.base / "scratch")]}
+    assert list((tree.base / "scratch").iterdir()) == []
+    done = tree.run([item("a"), item("b")], shared=shared)
+    assert [vars(result) for result in predicted.results.values()] == [vars(r) for r in done.results.values()]
+    assert predicted.answer() == done.answer()
+    assert tree.text("generation.conf") == f"id {done.after.digest}"
+
+
+def test_a_repeated_run_changes_nothing(tree: Tree) -> None:
+    first = tree.run([item("a", "x @@WCP360_ITEM@@")], shared=[file("g.conf", "@@WCP360_GENERATION@@")])
+    before = snapshot(tree.path)
+    again = tree.run([item("a", "x @@WCP360_ITEM@@")], shared=[file("g.conf", "@@WCP360_GENERATION@@")])
+    assert not again.changed and not any(result.changed for result in again.results.values())
+    assert snapshot(tree.path) == before
+    assert again.answer() == first.answer()
+    assert tree.text("sites/a.conf") == f"x {first.answer()['item_generations']['a']}"
+
+
+def test_what_is_not_listed_is_left_alone_and_absent_removes(tree: Tree) -> None:
+    tree.run([item("a"), item("b")])
+    inode = (tree.path / "current/sites/a.conf").stat().st_ino
+    tree.run([gone("b"), item("c")])
+    assert tree.files() == {"sites/a.conf", "sites/c.conf"}
+    assert (tree.path / "current/sites/a.conf").stat().st_ino == inode, "unchanged files are hard links"
+    assert not tree.run([gone("b")]).changed
+
+
+def test_only_the_last_generations_stay(tree: Tree) -> None:
+    for number in range(5):
+        tree.run([item("a", f"text {number}")])
+    assert len(list((tree.path / "generations").iterdir())) == 3
+
+
+@pytest.mark.parametrize("content", ["bad named", "bad"])
+def test_a_refused_item_keeps_its_last_files_and_the_others_go_in(tree: Tree, content: str) -> None:
+    tree.run([item("a", "first"), item("b", "first")])
+    done = tree.run([item("a", "second"), item("b", content), item("new", content), item("d", "second")])
+    assert sorted(failed(done)) == ["b", "new"]
+    assert failed(done)["b"].startswith("Checker refuses the configuration: bad directive")
+    assert "scratch" not in failed(done)["b"], "paths in messages are the real ones"
+    assert tree.text("sites/b.conf") == "first"
+    assert tree.text("sites/a.conf") == tree.text("sites/d.conf") == "second"
+    assert not (tree.path / "current/sites/new.conf").exists()
+    assert done.answer()["failed_ids"] == ["b", "new"]
+    assert not done.results["b"].diff
+
+
+def test_halving_is_fast_for_one_bad_item_among_many(tree: Tree) -> None:
+    items = [item(f"n{number}") for number in range(200)]
+    items[137] = item("n137", "bad")
+    done = tree.run(items)
+    assert list(failed(done)) == ["n137"]
+    assert len(tree.files()) == 199
+
+
+def test_only_one_of_two_that_do_not_go_together_is_refused(tree: Tree) -> None:
+    done = tree.run([item("a", "pair"), item("b", "pair"), item("c")])
+    assert list(failed(done)) == ["b"]
+
+
+def test_a_tree_that_is_refused_as_a_whole_stays_as_it_is(tree: Tree) -> None:
+    tree.run([item("a", "first")], shared=[file("g.conf", "good")])
+    done = tree.run([item("a", "second")], shared=[file("g.conf", "bad")])
+    assert sorted(failed(done)) == ["a", "shared"]
+    assert "even without the items that change" in failed(done)["a"]
+    assert (tree.text("sites/a.conf"), tree.text("g.conf")) == ("first", "good")
+
+
+def test_a_foreign_file_is_carried_along_and_refused_when_in_the_way(tree: Tree) -> None:
+    tree.run([item("a")])
+    foreign = tree.path / "current/sites/mine.conf"
+    foreign.write_text("by hand")
+    done = tree.run([item("mine"), item("b")])
+    assert failed(done) == {"mine": f"{foreign} is in the way: WCP360 did not write it. Move it away, then retry."}
+    assert tree.text("sites/mine.conf") == "by hand"
+    assert tree.text("sites/b.conf") == "good"
+
+
+def test_a_hand_edit_is_left_alone_until_its_item_is_converged(tree: Tree) -> None:
+    first = tree.run([item("a", "x @@WCP360_ITEM@@"), item("b")], shared=[file("g.conf", "@@WCP360_GENERATION@@")])
+    edited = tree.path / "current/sites/a.conf"
+    edited.write_text("edited")
+    second = tree.run([item("b", "other")], shared=[file("g.conf", "@@WCP360_GENERATION@@")])
+    assert tree.text("sites/a.conf") == "edited"
+    drift = tree.run([item("a", "x @@WCP360_ITEM@@")], check=True)
+    assert drift.results["a"].diff[0]["before"] == "edited"
+    healed = tree.run([item("a", "x @@WCP360_ITEM@@")])
+    # The service may have loaded the edit under the old digest: only a new one makes it load the file again.
+    digests = [run.answer()["item_generations"]["a"] for run in (first, second, healed)]
+    assert digests[0] == digests[1] != digests[2]
+    assert second.after.digest != healed.after.digest
+    assert tree.text("sites/a.conf") == f"x {digests[2]}"
+    assert not tree.run([item("a", "x @@WCP360_ITEM@@")]).changed
+
+
+def test_healing_a_file_without_digests_makes_a_new_generation_too(tree: Tree) -> None:
+    first = tree.run([item("a")], shared=[file("g.conf", "@@WCP360_GENERATION@@")])
+    (tree.path / "current/sites/a.conf").write_text("edited")
+    healed = tree.run([item("a")], shared=[file("g.conf", "@@WCP360_GENERATION@@")])
+    assert first.after.digest != healed.after.digest
+    assert tree.text("g.conf") == healed.after.digest
+    assert not tree.run([item("a")], shared=[file("g.conf", "@@WCP360_GENERATION@@")]).changed
+
+
+def test_shared_files_of_the_last_call_stay_with_the_new_digest(tree: Tree) -> None:
+    tree.run([item("a")], shared=[file("g.conf", "id @@WCP360_GENERATION@@")])
+    done = tree.run([item("b")])
+    assert tree.text("g.conf") == f"id {done.after.digest}"
+    assert not tree.run([item("b")], shared=[file("g.conf", "id @@WCP360_GENERATION@@")]).changed
+
+
+def test_a_claim_belongs_to_one_item(tree: Tree) -> None:
+    tree.run([item("a", claims=["x.test", "y.test"])])
+    assert failed(tree.run([item("b", claims=["y.test"])])) == {"b": "y.test belongs to a already."}
+    both = tree.run([item("a", claims=["x.test"], files=[file("sites/a.conf", "2")]), item("b", claims=["y.test"])])
+    assert not failed(both)
+    moved = tree.run([gone("a"), item("c", claims=["x.test"])])
+    assert not failed(moved)
+
+
+def test_a_claim_stays_with_an_item_that_is_refused(tree: Tree) -> None:
+    tree.run([item("a", claims=["x.test"])])
+    done = tree.run([item("a", "bad named", claims=[]), item("b", claims=["x.test"])])
+    assert sorted(failed(done)) == ["a", "b"]
+    assert tree.files() == {"sites/a.conf"}
+
+
+def test_a_foreign_claim_names_its_file(tree: Tree, tmp_path: Path) -> None:
+    main, other = tmp_path / "main.cfg", tmp_path / "other.cfg"
+    main.write_text("include *.cfg;\n# server_name commented.test;\n")
+    other.write_text("server_name Taken.test more.test;")
+    scan = {"start": str(main), "include": r"include\s+([^;]+);", "claims": [r"server_name\s+([^;]+);"]}
+    done = tree.run([item("a", claims=["taken.test"]), item("b", claims=["commented.test"])], scan=scan)
+    assert list(failed(done)) == ["a"] and str(other) in failed(done)["a"]
+    with pytest.raises(ItemError, match=r"other\.cfg has more\.test already"):
+        tree.run([item("a")], scan=scan, shared_claims=["more.test"])
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"files": [file("../x", "")]}, "'../x'"),
+        ({"files": [file("/x", "")]}, "'/x'"),
+        ({"files": [file("a\nb", "")]}, "a\\\\nb"),
+        ({"files": [file("a" * 256, "")]}, "255 bytes"),
+        ({"files": [file(".manifest.json", "")]}, "record"),
+        ({"files": [file("x", "", mode="9")]}, "'9'"),
+        ({"files": [file("x", "") | {"owner": "nobody-here"}]}, "nobody-here"),
+        ({"files": [file("sites/a.conf", "")]}, "belongs to a already"),
+        ({"refuse": "because"}, "because"),
+    ],
+)
+def test_a_bad_item_fails_alone(tree: Tree, change: dict[str, Any], word: str) -> None:
+    done = tree.run([item("a"), item("x", **change)])
+    assert list(failed(done)) == ["x"]
+    assert word.replace("\\\\", "\\") in failed(done)["x"]
+    assert tree.files() == {"sites/a.conf"}
+
+
+def test_a_missing_checker_is_said_and_not_taken_for_fine(tree: Tree) -> None:
+    tree.program.unlink()
+    done = tree.run([item("a")], check=True)
+    reason = "Checker is not installed yet, so its own check of the configuration was left out"
+    assert done.results["a"].not_checked == reason
+    assert done.results["a"].diff
+
+
+def test_a_path_that_is_not_ours_is_refused(tree: Tree) -> None:
+    tree.path.mkdir()
+    (tree.path / "x").write_text("")
+    with pytest.raises(ItemError, match="is in the way"):
+        tree.run([item("a")])
+
+
+def test_entries_are_written_last_and_a_foreign_one_is_refused(tree: Tree) -> None:
+    path = tree.base / "conf.d" / "entry.conf"
+    entry = file(str(path), "# ours\ninclude;")
+    done = tree.run([item("a")], entries=[entry])
+    assert path.read_text() == "# ours\ninclude;"
+    assert done.results["shared"].diff[0]["after_header"].startswith(str(path))
+    path.write_text("# ours\nedited")
+    assert tree.run([item("a")], entries=[entry]).results["shared"].changed
+    path.write_text("# somebody else's")
+    with pytest.raises(ItemError, match=r"entry\.conf is in the way"):
+        tree.run([item("a")], entries=[entry])
+    assert path.read_text() == "# somebody else's"
+
+
+def test_removal_takes_everything_and_refuses_foreign_files(tree: Tree) -> None:
+    entry = file(str(tree.base / "entry.conf"), "# ours")
+    tree.run([item("a"), item("b")], entries=[entry])
+    (tree.path / "current/mine").write_text("")
+    with pytest.raises(ItemError, match="current/mine is in the way"):
+        removal(tree.params([], entries=[entry]))
+    (tree.path / "current/mine").unlink()
+    results = removal(tree.params([], entries=[entry]))
+    assert [result.id for result in results] == ["a", "b", "shared"]
+    Entries([entry]).remove()
+    Store(str(tree.path)).remove()
+    assert not tree.path.exists() and not (tree.base / "entry.conf").exists()
+    assert removal(tree.params([], entries=[entry])) == []
+
+
+def test_the_checker_sees_trees_with_paths_that_lead_into_the_copy(tree: Tree, tmp_path: Path) -> None:
+    etc = tmp_path / "etc" / "service"
+    etc.mkdir()
+    (etc / "main.conf").write_text(f"log {tmp_path}/log/x.log; include {etc}/*; root /srv{etc}; bad")
+    (etc / "dangling").symlink_to("/nowhere")
+    probe = tmp_path / "see"
+    probe.write_text("#!/bin/sh\ncat $1/etc-main >/dev/null 2>&1; cat \"$2\" >&2; ls -d \"$1\"*/log >&2; exit 1")
+    probe.chmod(0o755)
+    checker = {
+        "service": "S", "argv": [str(probe), "{root}" + str(tmp_path), "{root}" + str(etc / "main.conf")],
+        "trees": [str(etc)], "redirect": [str(tmp_path / "log")], "per_file": False,
+        "overlay": [{"path": str(etc / "extra.conf"), "content": "x {path}", "absent": False, "unless": "include"}],
+    }
+    done = tree.run([item("a")], checker=checker)
+    said = failed(done)["a"]
+    assert f"log {tmp_path}/log/x.log; include {etc}/*; root /srv{etc}; bad" in said
+    assert not (tmp_path / "log").exists(), "the real directory is not made"
+    assert (etc / "main.conf").read_text().startswith("log")
+
+
+@pytest.mark.timeout(120)
+def test_at_every_instant_the_current_generation_passes_and_leftovers_go(tree: Tree, tmp_path: Path) -> None:
+    tree.run([item(f"n{number}", "start") for number in range(30)])
+    script = tmp_path / "writer.py"
+    script.write_text(
+        textwrap.dedent(
+            f"""
+            import sys
+            sys.path[:0] = {sys.path!r}
+            from pathlib import Path
+            from tests.unit.plugins.test_config_tree import Tree, item
+            tree = Tree.__new__(Tree)
+            tree.base, tree.path = Path({str(tree.base)!r}), Path({str(tree.path)!r})
+            tree.program, tree.options = Path({str(tree.program)!r}), {{"checker": None}}
+            for turn in range(100000):
+                tree.run([item(f"n{{number}}", f"turn {{turn}}") for number in range(30)])
+            """
+        )
+    )
+    for round_number in range(8):
+        with subprocess.Popen([sys.executable, str(script)], cwd=Path(__file__).parents[3]) as process:
+            time.sleep(0.9 + 0.037 * round_number)
+            process.send_signal(signal.SIGKILL)
+        texts = {tree.text(f"sites/n{number}.conf") for number in range(30)}
+        assert len(texts) == 1, "the current generation is one whole generation"
+    tree.run([item("n0", "after")])
+    assert not [name for name in os.listdir(tree.path) if name.startswith(".staging-")]
+    assert len(list((tree.path / "generations").iterdir())) <= 3
+
+
+def test_results_are_told_in_the_order_of_the_call(tree: Tree) -> None:
+    done = tree.run([item("b"), item("a")], shared=[file("g.conf", "x")])
+    assert [type(result) for result in done.results.values()] == [ItemResult] * 3
+    assert list(done.results) == ["shared", "b", "a"]
