@@ -61,8 +61,10 @@ def converge(tools: Tools, node: str) -> bool:
             return False
         point("engine.after_lease")
         tools.ledger.abandon_runs(node, DIED)
+        due = {target.ref for target in tools.ledger.pending(node)}
         with tools.store.read() as state:
-            batch, targets = compile_node(state, node, tools.ledger.pending(node))
+            chosen = [target for target in state.targets([node], pending=True) if target.ref in due]
+            batch, targets = compile_node(state, node, chosen)
             correlation = _correlation(state, targets)
         point("engine.after_compile")
         if batch["skipped"]:
