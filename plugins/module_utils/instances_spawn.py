@@ -77,8 +77,7 @@ def _become(command: dict[str, Any], sockets: list[socket.socket], record: str, 
         null = os.open(os.devnull, os.O_RDONLY)
         for target, source in ((0, null), (1, output), (2, output)):
             os.dup2(source, target)
-        for bound in sockets:
-            os.set_inheritable(bound.fileno(), True)
+        _keep_only([bound.fileno() for bound in sockets])
         _drop_signals()
         os.chdir("/")
         os.umask(0o027)
@@ -91,6 +90,16 @@ def _become(command: dict[str, Any], sockets: list[socket.socket], record: str, 
     finally:
         # Nothing of the module may run twice, whatever happened above.
         os._exit(127)
+
+
+def _keep_only(descriptors: list[int]) -> None:
+    """Hand over ``descriptors`` and close what else the module was given: it may be root's, the program is a tenant's."""
+    start = 3
+    for descriptor in sorted(descriptors):
+        os.closerange(start, descriptor)
+        os.set_inheritable(descriptor, True)
+        start = descriptor + 1
+    os.closerange(start, os.sysconf("SC_OPEN_MAX"))
 
 
 def _drop_signals() -> None:

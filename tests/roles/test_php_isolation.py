@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from php_node import Node, Tenant, systemd_node
+from tests.roles.php_node import Node, Tenant, systemd_node
 
 A = Tenant("alpha", 20010)
 B = Tenant("beta", 20011)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from php_node import Node, Tenant, plain_node, systemd_node
+
+from tests.roles.php_node import Node, Tenant, plain_node, systemd_node
 
 A = Tenant("alpha", 20010)
 B = Tenant("beta", 20011)
@@ -108,7 +108,7 @@ def test_orphans_of_a_killed_master_are_gone(node: Node) -> None:
 
 def test_what_php_refuses_only_when_it_runs_has_its_last_words(node: Node) -> None:
     # The checker passes, for it loads no such state: the directory of the sockets is gone.
-    node.run("sh", "-c", f"chmod 700 /etc/wcp360/php")
+    node.run("sh", "-c", "chmod 700 /etc/wcp360/php")
     try:
         outcome = converge(node, A.pool(settings={"memory_limit": "96M"}), B.pool())
     finally:
