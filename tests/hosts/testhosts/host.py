@@ -16,7 +16,8 @@ from .engine import Engine, limits, network
 LABEL = "wcp360.testhost"
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9-]{0,62}", re.ASCII)
 # Without CAP_SYS_ADMIN systemd inside cannot make the mount namespaces of PrivateTmp= and the like: a unit that asks
-# for one runs without it and nothing says so. AUDIT_WRITE keeps sudo quiet. AppArmor's container profile forbids mounts.
+# for one runs without it and nothing says so. AUDIT_WRITE keeps sudo quiet. AppArmor's container profile forbids
+# mounts.
 CAPABILITIES = ["--cap-add", "SYS_ADMIN", "--cap-add", "AUDIT_WRITE", "--security-opt", "apparmor=unconfined"]
 
 
