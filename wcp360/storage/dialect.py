@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from peewee import SqliteDatabase
+from peewee import OperationalError, PeeweeException, SqliteDatabase
 
 from wcp360.core.errors import Invalid
 
 BUSY_SECONDS = 30
 SQLITE_URL = "sqlite:///"
+
+# Peewee gives the driver's errors its own names when it executes, but not when it fetches.
+OUT_OF_ORDER = (OperationalError, sqlite3.OperationalError)
+UNREADABLE = (PeeweeException, sqlite3.Error, UnicodeDecodeError)
 
 
 class SqliteDialect:
@@ -27,15 +33,31 @@ class SqliteDialect:
             str(path), pragmas=pragmas, timeout=BUSY_SECONDS, lock_type="IMMEDIATE", check_same_thread=True
         )
 
-    def write(self) -> AbstractContextManager[Any]:
+    @contextmanager
+    def write(self) -> Iterator[None]:
         """Begin with the write lock: a transaction that reads first and then asks for it can only fail."""
-        transaction: AbstractContextManager[Any] = self.database.atomic("IMMEDIATE")
-        return transaction
+        with self._begun("IMMEDIATE"):
+            yield
+            self.database.commit()
 
-    def read(self) -> AbstractContextManager[Any]:
+    @contextmanager
+    def read(self) -> Iterator[None]:
         """Begin a snapshot."""
-        transaction: AbstractContextManager[Any] = self.database.atomic("DEFERRED")
-        return transaction
+        with self._begun("DEFERRED"):
+            yield
+
+    @contextmanager
+    def _begun(self, kind: str) -> Iterator[None]:
+        # Connecting empties peewee's stack of transactions, on which manual_commit has its mark.
+        self.database.connect(reuse_if_open=True)
+        with self.database.manual_commit():
+            self.database.begin(kind)
+            try:
+                yield
+            finally:
+                # SQLite rolls back itself when the disk is full or the file damaged; a second time hides the reason.
+                if self.database.connection().in_transaction:
+                    self.database.rollback()
 
     def create(self) -> None:
         """Make the file, readable by its owner alone, and turn the write-ahead log on, which the file remembers."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from peewee import DatabaseError
-
 from wcp360.core.errors import NotFound
 from wcp360.core.ports import Tenants
 from wcp360.core.views import (
@@ -21,6 +19,7 @@ from wcp360.core.views import (
     RunView,
 )
 from wcp360.storage.audit import HASHED, verify
+from wcp360.storage.dialect import UNREADABLE
 from wcp360.storage.encode import from_text
 from wcp360.storage.part import AUDIT, Part, in_scope, ref_of
 from wcp360.storage.tables import Row
@@ -74,17 +73,15 @@ class RecordsPart(Part):
         """Check the hash chain of the whole audit log."""
         try:
             return verify(self._raw_audit(), self._count(AUDIT) or 0)
-        except (DatabaseError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             detail = f"The audit log cannot be read to its end: {error}. Restore it from a backup."
             return AuditVerdict(intact=False, entries=0, detail=detail)
 
     def _raw_audit(self) -> Iterator[tuple[Any, ...]]:
-        """Read past peewee's conversions, which would hide that a text has become a blob."""
         table = self.tables.audit
         columns = [getattr(table, name) for name in (*HASHED, "hash")]
-        cursor = self.tables.database.execute(table.select(*columns).order_by(table.id))
-        while row := cursor.fetchone():
-            yield row
+        rows: Iterator[tuple[Any, ...]] = table.select(*columns).order_by(table.id).tuples().iterator()
+        return rows
 
     def _row(self, noun: str, key: str) -> Row:
         table = getattr(self.tables, noun)

@@ -9,11 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from peewee import OperationalError
-
 from wcp360.core.errors import Unavailable
 from wcp360.core.views import EventView
-from wcp360.storage.dialect import open_dialect
+from wcp360.storage.dialect import OUT_OF_ORDER, open_dialect
 from wcp360.storage.tables import Tables
 from wcp360.storage.unit import Unit
 
@@ -49,7 +47,7 @@ class SqlStore:
             with self.dialect.write():
                 yield unit
                 unit.before_commit()
-        except OperationalError as error:
+        except OUT_OF_ORDER as error:
             raise _unavailable(error) from error
         self._tell(unit.events_added)
 
@@ -60,7 +58,7 @@ class SqlStore:
         try:
             with self.dialect.read():
                 yield Unit(self.tables, writable=False)
-        except OperationalError as error:
+        except OUT_OF_ORDER as error:
             raise _unavailable(error) from error
 
     def on_event(self, callback: Subscriber) -> Callable[[], None]:
@@ -101,5 +99,5 @@ class SqlStore:
                     logger.exception("A subscriber failed on event %d (%s).", event.id, event.type)
 
 
-def _unavailable(error: OperationalError) -> Unavailable:
+def _unavailable(error: Exception) -> Unavailable:
     return Unavailable(f"The database did not take the transaction: {error}. Nothing was changed; try again.")

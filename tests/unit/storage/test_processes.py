@@ -1,0 +1,172 @@
+"""Several processes on one database, killed ones and forked ones among them."""
+
+from __future__ import annotations
+
+import os
+import random
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from wcp360.core.views import ChangeStatus
+from wcp360.storage import Ledger, SqlStore, migrate
+
+from .helpers import content_hash, converge
+from .worker import REF
+
+WORKER = Path(__file__).with_name("worker.py")
+PROCESSES, TIMES = 8, 40
+
+
+def start(job: str, store: SqlStore, argument: object) -> subprocess.Popen[str]:
+    command = [sys.executable, str(WORKER), job, str(store.dialect.path), str(argument)]
+    root = str(Path(__file__).parents[3])
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": root})
+
+
+def test_eight_processes_lose_no_update(store: SqlStore, ledger: Ledger) -> None:
+    engine = start("apply", store, 0)
+    writers = [start("increment", store, TIMES) for _ in range(PROCESSES)]
+    assert [writer.wait(timeout=240) for writer in writers] == [0] * PROCESSES
+    assert engine.poll() is None, "the engine's side failed"
+    engine.kill()
+    engine.wait()
+    ledger.abandon_runs("web1", "the engine was killed")
+    retrying = Ledger(store, retry=0.01)
+    time.sleep(5.1) if retrying.next_retry() else None
+    converge(retrying)
+    total = PROCESSES * TIMES
+    with store.read() as state:
+        assert state.get(REF).spec == {"count": total} and state.get(REF).revision == total
+        assert state.targets()[0].applied_items[0].value == {"count": total}
+        changes = state.changes(tenants=None, limit=9999, after="").items
+        assert len(changes) == total and {change.status for change in changes} == {ChangeStatus.SUCCEEDED}
+        assert state.verify_audit().intact and len(state.audit(limit=9999, after=0)) == total
+        events = state.events(tenants=None, limit=99999, after=0)
+        assert [event.id for event in events] == list(range(1, len(events) + 1))
+        finished = [event.data["change"] for event in events if event.type == "change.finished"]
+        assert sorted(finished) == sorted(change.id for change in changes)
+    with store.write() as unit:
+        assert unit.allocate("uid", 1, 10**6) == total + 1
+
+
+def test_a_reader_of_events_misses_none_while_many_write(store: SqlStore) -> None:
+    writers = [start("increment", store, 20) for _ in range(4)]
+    seen: list[int] = []
+    while any(writer.poll() is None for writer in writers):
+        with store.read() as state:
+            seen += [event.id for event in state.events(tenants=None, limit=50, after=seen[-1] if seen else 0)]
+        time.sleep(0.01)
+    with store.read() as state:
+        seen += [event.id for event in state.events(tenants=None, limit=500, after=seen[-1] if seen else 0)]
+    assert seen == list(range(1, 81)) and [writer.returncode for writer in writers] == [0] * 4
+
+
+def test_a_lease_has_one_owner(store: SqlStore) -> None:
+    jobs = [start("leases", store, 30) for _ in range(PROCESSES)]
+    assert sum(int(job.communicate(timeout=120)[0]) for job in jobs) == 30
+
+
+def test_killed_writers_leave_whole_transactions_only(store: SqlStore) -> None:
+    rng = random.Random(7)
+    for _ in range(12):
+        writer = start("increment", store, 10_000)
+        time.sleep(0.5 + rng.random() * 0.3)
+        writer.kill()
+        writer.wait()
+    with store.read() as state:
+        found = state.find(REF)
+        count = found.spec["count"] if found else 0
+        assert count > 0
+        assert len(state.audit(limit=99999, after=0)) == count and state.verify_audit().intact
+        assert len(state.events(tenants=None, limit=99999, after=0)) == count
+        assert len(state.changes(tenants=None, limit=99999, after="").items) == count
+    with sqlite3.connect(store.dialect.path) as raw:
+        assert raw.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert raw.execute("PRAGMA foreign_key_check").fetchall() == []
+
+
+def test_threads_share_a_store(store: SqlStore) -> None:
+    from .worker import increment
+
+    threads = [threading.Thread(target=increment, args=(store, 20)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with store.read() as state:
+        assert state.get(REF).spec == {"count": 160}
+
+
+def test_a_store_survives_a_fork(store: SqlStore) -> None:
+    from .worker import increment
+
+    increment(store, 1)
+    child = os.fork()
+    if child == 0:
+        try:
+            increment(store, 5)
+        finally:
+            os._exit(0)
+    increment(store, 5)
+    assert os.waitpid(child, 0)[1] == 0
+    with store.read() as state:
+        assert state.get(REF).spec == {"count": 11}
+
+
+SLOW = """
+import time
+
+from peewee import SQL
+
+
+def up(migrator, db):
+    db.execute_sql("CREATE TABLE extra (id INTEGER PRIMARY KEY)")
+    for number in range(50):
+        db.execute_sql("INSERT INTO extra (id) VALUES (?)", (number,))
+        time.sleep(0.02)
+    db.execute_sql("ALTER TABLE resource ADD COLUMN note TEXT")
+"""
+
+
+def directory_with(tmp_path: Path, **scripts: str) -> Path:
+    directory = tmp_path / "migrations"
+    directory.mkdir()
+    original = Path(migrate.__globals__["DIRECTORY"])
+    for path in original.glob("[0-9]*.py"):
+        (directory / path.name).write_text(path.read_text())
+    for name, text in scripts.items():
+        (directory / f"{name.removeprefix('_')}.py").write_text(text)
+    return directory
+
+
+def test_a_migration_that_is_killed_is_not_half_there(store: SqlStore, tmp_path: Path) -> None:
+    directory = directory_with(tmp_path, _0002_slow=SLOW)
+    with store.write() as unit:
+        unit.allocate("uid", 1, 9)
+    before = content_hash(store.dialect.path)
+    rng = random.Random(3)
+    for _ in range(5):
+        job = start("migrate", store, directory)
+        time.sleep(0.5 + rng.random() * 0.7)
+        assert job.poll() is None, "it was over before it could be killed"
+        job.kill()
+        job.wait()
+        store.close()
+        assert content_hash(store.dialect.path) == before
+    assert migrate(store, directory) == ["0002_slow"]
+    with sqlite3.connect(store.dialect.path) as raw:
+        assert raw.execute("SELECT COUNT(*) FROM extra").fetchone() == (50,)
+        assert raw.execute("SELECT value FROM counter WHERE name = 'uid'").fetchone() == (1,)
+        assert raw.execute("SELECT note FROM resource").fetchall() == []
+
+
+def test_several_migrate_at_once_and_one_does_it(tmp_path: Path) -> None:
+    directory = directory_with(tmp_path, _0002_slow=SLOW)
+    store = SqlStore(tmp_path / "deep" / "new.db")
+    jobs = [start("migrate", store, directory) for _ in range(6)]
+    assert sorted(int(job.communicate(timeout=120)[0]) for job in jobs) == [0, 0, 0, 0, 0, 2]
+    assert [job.returncode for job in jobs] == [0] * 6
