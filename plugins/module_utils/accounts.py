@@ -87,7 +87,7 @@ class Accounts:
         _check_item(item)
         if os.path.dirname(item["home"]) != self.home_base and self.home_base:
             raise ItemError(f"The home {item['home']} of {name} does not lie in {self.home_base}.")
-        if not self.check and not _group(self.groups.marker):
+        if item["state"] != "absent" and not self.check and not _group(self.groups.marker):
             raise ItemError(f"The group {self.groups.marker} is missing. Converge the server level of the role first.")
         user = _user(name)
         self._check_ours(item, user)
