@@ -99,7 +99,7 @@ def _keep_only(descriptors: list[int]) -> None:
         os.closerange(start, descriptor)
         os.set_inheritable(descriptor, True)
         start = descriptor + 1
-    os.closerange(start, os.sysconf("SC_OPEN_MAX"))
+    os.closerange(start, max(os.sysconf("SC_OPEN_MAX"), 65536))
 
 
 def _drop_signals() -> None:
