@@ -24,7 +24,7 @@ from wcp360.core.ids import is_id, new_id
 from wcp360.core.ports import Store
 from wcp360.core.views import RecordStatus
 from wcp360.engine.bell import QUEUE_FILE
-from wcp360.engine.converge import DIED, Tools, converge
+from wcp360.engine.converge import Tools, converge
 from wcp360.engine.ports import Ledger
 from wcp360.engine.preview import make_preview
 from wcp360.engine.queue import Queue
@@ -227,7 +227,7 @@ def _die_with(supervisor: int | None) -> None:
 
 
 def _clean_up(tools: Tools) -> None:
-    """Put away what an engine that died here left: processes, private directories, dry runs that were under way."""
+    """Put away what an engine that died here left: processes, private directories, the leases of its dry runs."""
     state_dir = tools.executor.state_dir
     ended = end_remnants(state_dir)
     if ended:
@@ -235,11 +235,7 @@ def _clean_up(tools: Tools) -> None:
     for path in (state_dir / "runs").iterdir():
         shutil.rmtree(path, ignore_errors=True)
     with tools.store.read() as state:
-        runs = state.runs(limit=1000, after="").items
         previews = state.previews(tenants=None, limit=1000, after="").items
-    for run in runs:
-        if run.check and run.status is RecordStatus.RUNNING:
-            tools.ledger.finish_run(run.id, RecordStatus.FAILED, DIED, [])
     for preview in previews:
         if preview.status is RecordStatus.RUNNING:
             tools.ledger.release(f"preview:{preview.id}", tools.owner)
