@@ -1,4 +1,3 @@
-# -*- coding: utf-8 -*-
 # MIT License (see LICENSE)
 """Write what each task really did to a private file that a program can trust."""
 

@@ -75,15 +75,20 @@ def _check(site: dict[str, Any]) -> None:
         raise BadValue(f"The tenant {site['tenant']!r} is not the name of a Unix user.")
     for key in ("uid", "gid"):
         if isinstance(site[key], bool) or not isinstance(site[key], int) or not 0 < site[key] < 2**31:
-            raise BadValue(f"The {key} {site[key]!r} of a site's user is not a number from 1 on (root's files are never served).")
+            raise BadValue(
+                f"The {key} {site[key]!r} of a site's user is not a number from 1 on (root's files are never served)."
+            )
     _absolute(site["home"])
     _document_root(site["document_root"])
     _redirect(site["redirect"])
 
 
 def _name(what: str, value: object) -> None:
-    if not isinstance(value, str) or len(value) > 253 or not NAME.fullmatch(value):
-        raise BadValue(f"The {what} {value!r} is not a domain name: lower-case ASCII labels joined by dots, 253 octets at most.")
+    numeric = isinstance(value, str) and value.rpartition(".")[2].isdigit()
+    if not isinstance(value, str) or len(value) > 253 or numeric or not NAME.fullmatch(value):
+        raise BadValue(
+            f"The {what} {value!r} is not a domain name: lower-case ASCII labels joined by dots, 253 octets at most."
+        )
 
 
 def _absolute(path: object) -> None:
@@ -93,7 +98,9 @@ def _absolute(path: object) -> None:
 
 def _document_root(path: object) -> None:
     if not isinstance(path, str) or len(path) > 1024 or not all(map(PATH_PART.fullmatch, path.split("/"))):
-        raise BadValue(f"The document root {path!r} is not a relative path of plain names (no spaces, no leading dots).")
+        raise BadValue(
+            f"The document root {path!r} is not a relative path of plain names (no spaces, no leading dots)."
+        )
 
 
 def _redirect(url: object) -> None:
@@ -101,7 +108,9 @@ def _redirect(url: object) -> None:
         return
     found = URL.fullmatch(url) if isinstance(url, str) and len(url) <= 2048 else None
     if not found or int(found["port"] or 1) not in range(1, 65536) or not _is_host(found["host"]):
-        raise BadValue(f"The redirect {url!r} is not an absolute http or https URL without $, quotes, spaces and backslashes.")
+        raise BadValue(
+            f"The redirect {url!r} is not an absolute http or https URL without $, quotes, spaces and backslashes."
+        )
 
 
 def _is_host(host: str) -> bool:

@@ -44,7 +44,7 @@ class ConfigTree:
             self.results[params["shared_id"]] = ItemResult(params["shared_id"])
 
     def plan(self) -> None:
-        """Find out which items go in and what differs. Raises ItemError where the tree as a whole cannot be converged."""
+        """Find out which items go in and what differs. Raises ItemError where the whole tree cannot be converged."""
         self._read_items()
         claims = self._foreign_claims()
         self._settle(claims)
@@ -102,7 +102,8 @@ class ConfigTree:
         for claim in self.params["shared_claims"]:
             if claim in claims:
                 raise ItemError(
-                    f"{claims[claim]} has {claim} already, and WCP360 did not write that file. Remove it there, then retry."
+                    f"{claims[claim]} has {claim} already, and WCP360 did not write that file. "
+                    "Remove it there, then retry."
                 )
         return claims
 
@@ -170,7 +171,9 @@ class ConfigTree:
         return [key for key in self.selected if self._differs(key, after)]
 
     def _differs(self, owner: str, after: Generation) -> bool:
-        return self.before.files_of(owner) != after.files_of(owner) or self.before.paths_of(owner) != after.paths_of(owner)
+        return self.before.files_of(owner) != after.files_of(owner) or self.before.paths_of(owner) != after.paths_of(
+            owner
+        )
 
     def _describe(self, result: ItemResult, owner: str) -> None:
         old, new = self.before.files_of(owner), self.after.files_of(owner)

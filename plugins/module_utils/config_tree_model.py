@@ -47,8 +47,8 @@ class Content:
 class ItemRecord:
     """What the manifest keeps of one item.
 
-    ``base`` is the digest of what was asked for. ``digest`` is what the running service answers with: the same, unless a
-    hand edit was put right; then it differs, because the service may have loaded the edit under the old digest.
+    ``base`` is the digest of what was asked for. ``digest`` is what the running service answers with: the same, unless
+    a hand edit was put right; then it differs, because the service may have loaded the edit under the old digest.
     """
 
     base: str
@@ -243,7 +243,8 @@ def _conflict(item: Wanted, before: Generation, holders: dict[str, str], foreign
             return f"The file {path} belongs to {holder or 'the shared files'} already."
     for claim in item.claims:
         if claim in foreign:
-            return f"{claim} is served by {foreign[claim]} already, which WCP360 did not write. Remove it there, then retry."
+            file = foreign[claim]
+            return f"{claim} is served by {file} already, which WCP360 did not write. Remove it there, then retry."
         holder = holders.get(f"claim {claim}")
         if holder is not None:
             return f"{claim} belongs to {holder} already."
@@ -256,7 +257,9 @@ def item_record(item: Wanted, before: Generation) -> ItemRecord:
     last = before.items.get(item.id)
     edits = before.hand_edits(item.id)
     if last and last.base == base:
-        return ItemRecord(base, digest_of([last.digest.encode(), edits.encode()]) if edits else last.digest, item.claims)
+        return ItemRecord(
+            base, digest_of([last.digest.encode(), edits.encode()]) if edits else last.digest, item.claims
+        )
     return ItemRecord(base, base, item.claims)
 
 

@@ -13,7 +13,10 @@ MOST_FILES = 20000
 
 
 def foreign_claims(scan: dict[str, Any], overlay: list[dict[str, Any]], tree_path: str) -> dict[str, str]:
-    """Return the claims found, each with the first file that has it. Our own tree and the overlay's files are left out."""
+    """Return the claims found, each with the first file that has it.
+
+    Our own tree and the overlay's files are left out.
+    """
     include = re.compile(scan["include"], re.MULTILINE)
     patterns = [re.compile(pattern, re.MULTILINE) for pattern in scan["claims"]]
     ours = {change["path"] for change in overlay}

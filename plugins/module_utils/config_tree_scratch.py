@@ -70,7 +70,9 @@ class Scratch:
     def check_file(self, relative: str) -> str:
         """Return what the checker says against one staged file, for checkers that take a file (``{file}``)."""
         path = os.path.join(self.staged_path, relative)
-        return self._run([self.binary, *(self._expand(word).replace("{file}", path) for word in self.checker["argv"][1:])])
+        return self._run(
+            [self.binary, *(self._expand(word).replace("{file}", path) for word in self.checker["argv"][1:])]
+        )
 
     def stage(self, files: dict[str, Content]) -> None:
         """Put these files into the staged generation without checking."""
@@ -80,8 +82,14 @@ class Scratch:
         environment = {"PATH": SEARCH_PATH, "LC_ALL": "C.UTF-8", "TMPDIR": self.root}
         try:
             done = subprocess.run(
-                argv, cwd=self.root, env=environment, timeout=CHECK_SECONDS, stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+                argv,
+                cwd=self.root,
+                env=environment,
+                timeout=CHECK_SECONDS,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                check=False,
             )
         except subprocess.TimeoutExpired:
             return f"{argv[0]} gave no answer within {CHECK_SECONDS} seconds."

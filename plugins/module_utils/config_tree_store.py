@@ -36,7 +36,7 @@ class Store:
         return os.path.join(self.path, CURRENT)
 
     def load(self) -> Generation:
-        """Return the current generation, an empty one where there is none. Raises ItemError when the path is not ours."""
+        """Return the current generation, empty where there is none. Raises ItemError when the path is not ours."""
         generation = Generation()
         if not self._is_ours():
             return generation
@@ -48,7 +48,9 @@ class Store:
             with open(manifest, "rb") as stream:
                 generation.read_manifest(stream.read())
         except (OSError, ValueError, KeyError) as error:
-            raise ItemError(f"The record {manifest} cannot be read ({error}). Restore it or move {self.path} away.") from error
+            raise ItemError(
+                f"The record {manifest} cannot be read ({error}). Restore it or move {self.path} away."
+            ) from error
         for relative in _walk(root):
             if relative in generation.owners:
                 content = read_content(os.path.join(root, relative))
@@ -75,17 +77,23 @@ class Store:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise ItemError(f"{self.current} is in the way: it is no link of WCP360's. Move it away, then retry.") from error
+            raise ItemError(
+                f"{self.current} is in the way: it is no link of WCP360's. Move it away, then retry."
+            ) from error
         parts = target.split("/")
         if len(parts) != 2 or parts[0] != GENERATIONS or not os.path.isdir(os.path.join(self.path, target)):
-            raise ItemError(f"{self.current} points to {target}, which is no generation. Correct or remove the link, then retry.")
+            raise ItemError(
+                f"{self.current} points to {target}, which is no generation. Correct or remove the link, then retry."
+            )
         return os.path.join(self.path, target)
 
     def prepare(self) -> None:
         """Make the tree's directory and clear what killed runs left."""
         os.makedirs(self.path, mode=0o755, exist_ok=True)
         os.chmod(self.path, self.directory_mode)
-        marker = os.open(os.path.join(self.path, MARKER), os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        marker = os.open(
+            os.path.join(self.path, MARKER), os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644
+        )
         os.close(marker)
         with contextlib.suppress(FileExistsError):
             os.mkdir(os.path.join(self.path, GENERATIONS))

@@ -8,17 +8,22 @@ DOCUMENTATION = r"""
 module: config_tree
 short_description: Write a service's configuration files as one transaction
 description:
-  - Keeps a directory of generated files for a service as I(generations) behind one symbolic link. What differs is written
-    into a new generation, the service's own checker judges the staged whole in a scratch copy, and one rename swaps it in,
+  - Keeps a directory of generated files for a service as I(generations) behind one symbolic link. What differs is
+    written
+    into a new generation, the service's own checker judges the staged whole in a scratch copy, and one rename swaps
+    it in,
     so that what is on disk passes the checker at every instant, also when the run is killed.
-  - An item that the checker refuses keeps its last files (or is left out when it is new) and is reported as failed with what
+  - An item that the checker refuses keeps its last files (or is left out when it is new) and is reported as failed
+    with what
     the checker said. The others go in. The task itself does not fail because of an item.
-  - Check mode renders, compares and lets the checker judge in the same way, and writes nothing but a scratch directory.
+  - Check mode renders, compares and lets the checker judge in the same way, and writes nothing but a scratch
+    directory.
   - Items that are not listed are left alone. A file in the tree that this module did not write is never changed.
 version_added: "0.1.0"
 options:
   path:
-    description: The tree's directory. The service reads C(<path>/current). One that exists and was not made by this module is refused.
+    description: The tree's directory. The service reads C(<path>/current). One that exists and was not made by this
+      module is refused.
     type: path
     required: true
   state:
@@ -44,7 +49,8 @@ options:
         choices: [present, absent]
         default: present
       refuse:
-        description: A sentence that says why the item cannot be converged. It then fails with it and keeps its last files.
+        description: A sentence that says why the item cannot be converged. It then fails with it and keeps its last
+          files.
         type: str
         default: ""
       claims:
@@ -64,7 +70,8 @@ options:
             required: true
           content:
             description:
-              - The content. V(@@WCP360_ITEM@@) becomes the item's digest and, in O(shared) files, V(@@WCP360_GENERATION@@) the generation's.
+              - The content. V(@@WCP360_ITEM@@) becomes the item's digest and, in O(shared) files,
+                V(@@WCP360_GENERATION@@) the generation's.
             type: str
           template:
             description: A template of the role, rendered on the controller instead of O(items[].files[].content).
@@ -91,7 +98,8 @@ options:
     suboptions: *file
   entries:
     description:
-      - Files outside of the tree, by absolute path, through which the service finds it. They are written last and removed first.
+      - Files outside of the tree, by absolute path, through which the service finds it. They are written last and
+        removed first.
       - One that exists and has another first line than the wanted content is foreign, and refused with its path.
     type: list
     elements: dict
@@ -136,17 +144,20 @@ options:
         type: str
         required: true
       argv:
-        description: The command. C({root}) is the scratch directory, C({path}) the staged generation, C({file}) the one file.
+        description: The command. C({root}) is the scratch directory, C({path}) the staged generation, C({file}) the
+          one file.
         type: list
         elements: str
         required: true
       trees:
-        description: Directories that are copied into the scratch directory. Their paths in text are rewritten to the copy.
+        description: Directories that are copied into the scratch directory. Their paths in text are rewritten to the
+          copy.
         type: list
         elements: path
         default: []
       redirect:
-        description: Path prefixes that are rewritten to the scratch directory, so that the checker makes no logs, pid files or sockets.
+        description: Path prefixes that are rewritten to the scratch directory, so that the checker makes no logs,
+          pid files or sockets.
         type: list
         elements: path
         default: [/var/log, /run, /var/run]
@@ -234,14 +245,14 @@ path:
   type: str
 """
 
-import contextlib
+import contextlib  # noqa: E402
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree import ConfigTree, removal
-from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_entries import Entries
-from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_spec import ARGUMENTS
-from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_store import Store
-from ansible_collections.wcp360.hosting.plugins.module_utils.items import ItemError, finish, lock_or_fail
+from ansible.module_utils.basic import AnsibleModule  # noqa: E402
+from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree import ConfigTree, removal  # noqa: E402
+from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_entries import Entries  # noqa: E402
+from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_spec import ARGUMENTS  # noqa: E402
+from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_store import Store  # noqa: E402
+from ansible_collections.wcp360.hosting.plugins.module_utils.items import ItemError, finish, lock_or_fail  # noqa: E402
 
 
 def remove(module: AnsibleModule) -> None:

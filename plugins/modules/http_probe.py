@@ -8,9 +8,11 @@ DOCUMENTATION = r"""
 module: http_probe
 short_description: See that the right virtual host answers
 description:
-  - Asks the node's own web server by Host header and compares the response header C(X-Wcp360-Site), which holds the site's
+  - Asks the node's own web server by Host header and compares the response header C(X-Wcp360-Site), which holds the
+    site's
     name and the digest of its configuration, with what was written.
-  - Waits until the answer is right, at most O(timeout) seconds for all items together. An item that is not answered rightly fails alone.
+  - Waits until the answer is right, at most O(timeout) seconds for all items together. An item that is not answered
+    rightly fails alone.
   - Changes nothing. In check mode nothing is asked, because what is to be served is not there yet.
 version_added: "0.1.0"
 options:
@@ -39,7 +41,8 @@ options:
         default: []
       path:
         description:
-          - The path. The default is one that the sites answer by themselves, so that no customer's program runs or hangs.
+          - The path. The default is one that the sites answer by themselves, so that no customer's program runs or
+            hangs.
         type: str
         default: /.wcp360-probe
   addresses:
@@ -84,9 +87,9 @@ left_out:
   elements: str
 """
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.wcp360.hosting.plugins.module_utils.items import ItemResult, finish
-from ansible_collections.wcp360.hosting.plugins.module_utils.probe import Prober, usable
+from ansible.module_utils.basic import AnsibleModule  # noqa: E402
+from ansible_collections.wcp360.hosting.plugins.module_utils.items import ItemResult, finish  # noqa: E402
+from ansible_collections.wcp360.hosting.plugins.module_utils.probe import Prober, usable  # noqa: E402
 
 ITEM = {
     "id": {"type": "str", "required": True},

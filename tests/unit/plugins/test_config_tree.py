@@ -46,12 +46,24 @@ class Tree:
 
     def params(self, items: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
         checker = {
-            "service": "Checker", "argv": [str(self.program), "{path}"], "trees": [], "redirect": [],
-            "overlay": [], "per_file": False,
+            "service": "Checker",
+            "argv": [str(self.program), "{path}"],
+            "trees": [],
+            "redirect": [],
+            "overlay": [],
+            "per_file": False,
         }
         defaults = {
-            "path": str(self.path), "directory_mode": "0755", "items": items, "shared": None, "shared_id": "shared",
-            "shared_claims": [], "entries": [], "scan": None, "checker": checker, "keep_generations": 3,
+            "path": str(self.path),
+            "directory_mode": "0755",
+            "items": items,
+            "shared": None,
+            "shared_id": "shared",
+            "shared_claims": [],
+            "entries": [],
+            "scan": None,
+            "checker": checker,
+            "keep_generations": 3,
         }
         return defaults | self.options | more
 
@@ -317,11 +329,14 @@ def test_the_checker_sees_trees_with_paths_that_lead_into_the_copy(tree: Tree, t
     (etc / "main.conf").write_text(f"log {tmp_path}/log/x.log; include {etc}/*; root /srv{etc}; bad")
     (etc / "dangling").symlink_to("/nowhere")
     probe = tmp_path / "see"
-    probe.write_text("#!/bin/sh\ncat $1/etc-main >/dev/null 2>&1; cat \"$2\" >&2; ls -d \"$1\"*/log >&2; exit 1")
+    probe.write_text('#!/bin/sh\ncat $1/etc-main >/dev/null 2>&1; cat "$2" >&2; ls -d "$1"*/log >&2; exit 1')
     probe.chmod(0o755)
     checker = {
-        "service": "S", "argv": [str(probe), "{root}" + str(tmp_path), "{root}" + str(etc / "main.conf")],
-        "trees": [str(etc)], "redirect": [str(tmp_path / "log")], "per_file": False,
+        "service": "S",
+        "argv": [str(probe), "{root}" + str(tmp_path), "{root}" + str(etc / "main.conf")],
+        "trees": [str(etc)],
+        "redirect": [str(tmp_path / "log")],
+        "per_file": False,
         "overlay": [{"path": str(etc / "extra.conf"), "content": "x {path}", "absent": False, "unless": "include"}],
     }
     done = tree.run([item("a")], checker=checker)
