@@ -20,12 +20,12 @@ requirements:
   - ansible-core 2.19
 """
 
-import json
-import os
-import signal
-from typing import Any
+import json  # noqa: E402
+import os  # noqa: E402
+import signal  # noqa: E402
+from typing import Any  # noqa: E402
 
-from ansible.plugins.callback import CallbackBase
+from ansible.plugins.callback import CallbackBase  # noqa: E402
 
 FILE_VARIABLE = "WCP360_OUTCOMES_FILE"
 KILL_VARIABLE = "WCP360_KILL_AT"
