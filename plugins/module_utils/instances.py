@@ -56,6 +56,9 @@ def _plan_all(module: Any, manager: Any) -> list[Plan]:
     for plan in plans:
         _complete(plan, manager, params)
     sound = [plan for plan in plans if not plan.result.failed]
+    if sound and not module.check_mode:
+        # New limits in a unit file count from here on, also where nothing is started.
+        manager.prepare([plan.spec for plan in sound])
     seen = manager.observe([plan.spec for plan in sound]) if sound else {}
     asked = [plan for plan in sound if plan.wanted and seen[plan.spec["id"]]["running"]]
     answers = dict(zip([plan.spec["id"] for plan in asked], _in_parallel(_ask, asked), strict=True))
@@ -134,7 +137,6 @@ def _apply(manager: Any, plans: list[Plan], wait: float) -> None:
     """Do the actions of all plans kind by kind, many services at once, and see what became of each."""
     if not plans:
         return
-    manager.prepare([plan.spec for plan in plans])
     manager.mark([plan.spec for plan in plans])
     for action in ("enable", "disable", "stop", "forget", "start", "reload"):
         _perform(manager, [plan for plan in plans if action in plan.actions], action)
@@ -144,8 +146,9 @@ def _apply(manager: Any, plans: list[Plan], wait: float) -> None:
         # A reload onto something that the service does not take may have killed it: it gets one fresh start.
         _perform(manager, [plan for plan in lost if not _runs(manager, plan)], "start")
         lost = _settle(manager, lost, wait)
+    states = manager.observe([plan.spec for plan in plans])
     for plan in plans:
-        _conclude(manager, plan, plan in lost)
+        _conclude(manager, plan, states[plan.spec["id"]], plan in lost)
 
 
 def _perform(manager: Any, plans: list[Plan], action: str) -> None:
@@ -198,11 +201,10 @@ def _runs(manager: Any, plan: Plan) -> bool:
     return bool(manager.observe([plan.spec])[plan.spec["id"]]["running"])
 
 
-def _conclude(manager: Any, plan: Plan, lost: bool) -> None:
+def _conclude(manager: Any, plan: Plan, state: dict[str, Any], lost: bool) -> None:
     spec, result = plan.spec, plan.result
     said = " ".join(part for part in (result.msg, manager.words(spec) if lost else "") if part)
     result.msg = ""
-    state = manager.observe([spec])[spec["id"]]
     if lost:
         _fail(result, _complaint(plan, bool(state["running"]), said))
     elif plan.actions & {"stop"} and state["lingering"]:

@@ -93,7 +93,7 @@ def _become(command: dict[str, Any], sockets: list[socket.socket], record: str, 
 
 
 def _keep_only(descriptors: list[int]) -> None:
-    """Hand over ``descriptors`` and close what else the module was given: it may be root's, the program is a tenant's."""
+    """Hand over ``descriptors`` and close what else the module was given: that is root's, the program a tenant's."""
     start = 3
     for descriptor in sorted(descriptors):
         os.closerange(start, descriptor)
