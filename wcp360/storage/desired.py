@@ -11,7 +11,7 @@ from wcp360.core.resources import Life, Ref, Resource, RoleItem, Spec
 from wcp360.core.settle import TENANT
 from wcp360.core.views import ChangeStatus, Page, ResourceOutcome
 from wcp360.storage.encode import from_text, items_from_text, items_to_text, to_text
-from wcp360.storage.part import ASKED, Part, in_scope, matches, ref_of
+from wcp360.storage.part import ASKED, Part, in_scope, matches, ref_of, rows_of
 from wcp360.storage.tables import Row, Tables
 from wcp360.storage.times import now_text
 
@@ -162,20 +162,15 @@ class DesiredPart(Part):
     ) -> list[Target]:
         """Return the targets on the given nodes (all where None), in the order in which they were asked for."""
         table = self.tables.target
-        query = table.select()
-        if nodes is not None:
-            query = query.where(table.node.in_(sorted(nodes)))
+        conditions = [table.node.in_(sorted(nodes))] if nodes is not None else []
         if pending:
-            query = query.where(is_pending(table))
+            conditions.append(is_pending(table))
         if refs is not None:
-            keys = set(refs)
-            query = query.where(table.kind.in_({ref.kind for ref in keys}) & table.name.in_({r.name for r in keys}))
-            return [target for target in map(target_of, self._in_order(query)) if target.ref in keys]
-        return [target_of(row) for row in self._in_order(query)]
-
-    def _in_order(self, query: Any) -> Any:
-        table = self.tables.target
-        return query.order_by(table.asked, table.kind, table.name, table.node)
+            rows = rows_of(table, refs, *conditions)
+        else:
+            rows = list(table.select().where(*conditions) if conditions else table.select())
+        rows.sort(key=lambda row: (row["asked"], row["kind"], row["name"], row["node"]))
+        return [target_of(row) for row in rows]
 
     def _resource_row(self, ref: Ref) -> Row | None:
         row: Row | None = self.tables.resource.select().where(matches(self.tables.resource, ref)).first()
@@ -186,11 +181,8 @@ class DesiredPart(Part):
         return list(table.select().where(matches(table, ref)).order_by(table.node))
 
     def _resources(self, rows: list[Row]) -> list[Resource]:
-        table = self.tables.target
-        kinds, names = {row["kind"] for row in rows}, {row["name"] for row in rows}
-        query = table.select(table.kind, table.name, table.node, table.wanted)
         placed: dict[Ref, list[tuple[str, int]]] = {}
-        for target in query.where(table.kind.in_(kinds) & table.name.in_(names)).order_by(table.node):
+        for target in rows_of(self.tables.target, map(ref_of, rows)):
             placed.setdefault(ref_of(target), []).append((target["node"], target["wanted"]))
         return [_resource_of(row, placed.get(ref_of(row), [])) for row in rows]
 
@@ -270,7 +262,7 @@ def _resource_of(row: Row, placed: list[tuple[str, int]]) -> Resource:
         life=Life(row["life"]),
         spec=from_text(row["spec"]),
         revision=max((wanted for _, wanted in placed), default=0),
-        nodes=tuple(node for node, _ in placed),
+        nodes=tuple(sorted(node for node, _ in placed)),
         created=row["created"],
         updated=row["updated"],
         purge=bool(row["purge"]),

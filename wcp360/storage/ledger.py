@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -13,10 +13,10 @@ from wcp360.core.resources import Ref
 from wcp360.core.views import ChangeStatus, PredictedItem, RecordStatus
 from wcp360.storage.desired import WAITING, is_pending, target_of
 from wcp360.storage.encode import from_text, items_to_text, to_text
-from wcp360.storage.part import matches, ref_of
+from wcp360.storage.part import matches, ref_of, rows_of
 from wcp360.storage.previews import RUNNING, Previews
 from wcp360.storage.store import SqlStore
-from wcp360.storage.tables import Row, insert_all
+from wcp360.storage.tables import CHUNK, Row, insert_all
 from wcp360.storage.times import now_text
 from wcp360.storage.unit import Unit
 
@@ -128,12 +128,8 @@ class Ledger(Previews):
                 entry = carried.get(outcome.ref)
                 if entry is None or entry["revision"] != outcome.revision:
                     raise ValueError(f"Run {run_id} did not carry {outcome.ref} at revision {outcome.revision}.")
-                self._settle(unit, node, outcome, entry)
-            refs = [outcome.ref for outcome in kept]
-            for ref in refs:
-                # The content is with the target now; runs are kept long, and need not hold it a second time.
-                done = (table.run == run_id) & matches(table, ref)
-                table.update(recorded=1, items="[]").where(done).execute()
+            refs = self._settle(unit, node, kept, carried)
+            _mark_recorded(unit, run_id, refs)
             return _close(unit, node, refs)
 
     def refuse(self, node: str, outcomes: Iterable[TargetOutcome]) -> list[str]:
@@ -142,11 +138,7 @@ class Ledger(Previews):
         Raises ValueError for APPLIED: only a run applies.
         """
         with self._store.write() as unit:
-            refs = []
-            for outcome in outcomes:
-                self._settle(unit, node, outcome, None)
-                refs.append(outcome.ref)
-            return _close(unit, node, refs)
+            return _close(unit, node, self._settle(unit, node, list(outcomes), {}))
 
     def finish_run(self, run_id: str, status: RecordStatus, reason: str, items: Sequence[PredictedItem]) -> None:
         """Close a run. Raises NotFound."""
@@ -182,26 +174,29 @@ class Ledger(Previews):
 
     def _abandon(self, unit: Unit, node: str, run_id: str, reason: str) -> None:
         table = unit.tables.run_target
-        refs = []
-        for row in list(table.select().where((table.run == run_id) & (table.recorded == 0))):
-            outcome = TargetOutcome(ref_of(row), row["revision"], TargetStatus.INTERRUPTED, reason)
-            self._settle(unit, node, outcome, None)
-            refs.append(outcome.ref)
-        table.update(recorded=1, items="[]").where(table.run == run_id).execute()
+        left = list(table.select().where((table.run == run_id) & (table.recorded == 0)))
+        outcomes = [TargetOutcome(ref_of(row), row["revision"], TargetStatus.INTERRUPTED, reason) for row in left]
+        refs = self._settle(unit, node, outcomes, {})
+        _mark_recorded(unit, run_id, refs)
         _close(unit, node, refs)
         _finish_run(unit, run_id, RecordStatus.FAILED, reason, [])
 
-    def _settle(self, unit: Unit, node: str, outcome: TargetOutcome, carried: Row | None) -> None:
+    def _settle(
+        self, unit: Unit, node: str, outcomes: Sequence[TargetOutcome], carried: Mapping[Ref, Row]
+    ) -> list[Ref]:
         table = unit.tables.target
-        here = matches(table, outcome.ref) & (table.node == node)
-        row = table.select().where(here).first()
-        if row is None:
-            raise ValueError(f"{outcome.ref} has no target on {node}.")
-        values = self._values(row, outcome, carried)
-        if outcome.facts is not None:
-            values["facts"] = to_text(from_text(row["facts"]) | outcome.facts)
-        if values:
-            table.update(**values).where(here).execute()
+        refs = [outcome.ref for outcome in outcomes]
+        rows = {ref_of(row): row for row in rows_of(table, refs, table.node == node)}
+        for outcome in outcomes:
+            row = rows.get(outcome.ref)
+            if row is None:
+                raise ValueError(f"{outcome.ref} has no target on {node}.")
+            values = self._values(row, outcome, carried.get(outcome.ref))
+            if outcome.facts is not None:
+                values["facts"] = to_text(from_text(row["facts"]) | outcome.facts)
+            if values:
+                table.update(**values).where(matches(table, outcome.ref) & (table.node == node)).execute()
+        return refs
 
     def _values(self, row: Row, outcome: TargetOutcome, carried: Row | None) -> Row:
         settled = {"attempts": 0, "retry_at": None}
@@ -238,33 +233,35 @@ def _run_target(run_id: str, target: Target) -> Row:
 
 
 def _link_changes(unit: Unit, run_id: str, node: str, targets: Sequence[Target]) -> None:
-    changes = {
-        row["change"]
-        for target in targets
-        for row in _waiting(unit, node, target.ref)
-        if row["revision"] <= target.wanted
-    }
+    carried = {target.ref: target.wanted for target in targets}
+    changes = {row["change"] for row in _waiting(unit, node, carried) if row["revision"] <= carried[ref_of(row)]}
     insert_all(unit.tables.run_change, [{"run": run_id, "change": change} for change in sorted(changes)])
 
 
-def _waiting(unit: Unit, node: str, ref: Ref) -> list[Row]:
+def _waiting(unit: Unit, node: str, refs: Iterable[Ref]) -> list[Row]:
     table = unit.tables.change_target
-    here = matches(table, ref) & (table.node == node) & (table.status == ChangeStatus.PENDING.value)
-    return list(table.select().where(here))
+    return rows_of(table, refs, (table.node == node) & (table.status == ChangeStatus.PENDING.value))
 
 
-def _close(unit: Unit, node: str, refs: Iterable[Ref]) -> list[str]:
+def _mark_recorded(unit: Unit, run_id: str, refs: Sequence[Ref]) -> None:
+    """Note what is recorded, and drop its content, which is with the target now: runs are kept long."""
+    table = unit.tables.run_target
+    for start in range(0, len(refs), CHUNK):
+        some = refs[start : start + CHUNK]
+        for kind in {ref.kind for ref in some}:
+            names = [ref.name for ref in some if ref.kind == kind]
+            these = (table.run == run_id) & (table.kind == kind) & table.name.in_(names)
+            table.update(recorded=1, items="[]").where(these).execute()
+
+
+def _close(unit: Unit, node: str, refs: Sequence[Ref]) -> list[str]:
     """Carry what became of targets over to the changes that wait for them; remove tombstones that are done."""
-    touched: set[str] = set()
-    known = set(refs)
-    for ref in sorted(known):
-        targets = unit.tables.target
-        row = targets.select().where(matches(targets, ref) & (targets.node == node)).first()
-        for waiting in _waiting(unit, node, ref):
-            _resolve(unit, waiting, row)
-            touched.add(waiting["change"])
-    unit.bury(known)
-    return unit.finish_changes(touched)
+    targets = {ref_of(row): row for row in rows_of(unit.tables.target, refs, unit.tables.target.node == node)}
+    waiting = _waiting(unit, node, refs)
+    for row in waiting:
+        _resolve(unit, row, targets[ref_of(row)])
+    unit.bury(refs)
+    return unit.finish_changes(row["change"] for row in waiting)
 
 
 def _resolve(unit: Unit, waiting: Row, target: Row) -> None:

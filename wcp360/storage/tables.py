@@ -97,6 +97,9 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 
 Row = dict[str, Any]
 
+CHUNK = 500
+"""Rows or names in one statement: times a table's columns this stays below SQLite's limit of 32,766 bound values."""
+
 
 class Tables:
     """Every table, bound to one database."""
@@ -123,6 +126,6 @@ class Tables:
 
 
 def insert_all(table: Any, rows: list[Row]) -> None:
-    """Insert rows in chunks that stay below SQLite's limit of 32,766 bound values a statement."""
-    for start in range(0, len(rows), 500):
-        table.insert(rows[start : start + 500]).execute()
+    """Insert rows in chunks."""
+    for start in range(0, len(rows), CHUNK):
+        table.insert(rows[start : start + CHUNK]).execute()

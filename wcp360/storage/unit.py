@@ -11,9 +11,9 @@ from wcp360.core.views import ChangeStatus, ChangeView, EventView, PreviewView, 
 from wcp360.storage.audit import FIRST, HASHED, chain_hash
 from wcp360.storage.desired import DesiredPart
 from wcp360.storage.encode import to_text
-from wcp360.storage.part import AUDIT, EVENT, matches, ref_of
+from wcp360.storage.part import AUDIT, EVENT, matches, ref_of, rows_of
 from wcp360.storage.records import RecordsPart, event_of, reason_of
-from wcp360.storage.tables import Row, Tables, insert_all
+from wcp360.storage.tables import CHUNK, Row, Tables, insert_all
 from wcp360.storage.times import now_text
 
 UNCHANGED = "it is unchanged and was refused before ({}); correct it, or retry the change that failed"
@@ -127,20 +127,10 @@ class Unit(DesiredPart, RecordsPart):
 
     def finish_changes(self, change_ids: Iterable[str], *, tell: bool = True) -> list[str]:
         """Finish those of the pending changes that wait for nothing any more; return their ids."""
-        finished = []
-        for change_id in sorted(set(change_ids)):
-            change = self._row("change", change_id)
-            table = self.tables.change_target
-            outcomes = list(table.select().where(table.change == change_id).order_by(table.kind, table.name))
-            statuses = {row["status"] for row in outcomes}
-            if change["finished"] is not None or ChangeStatus.PENDING.value in statuses:
-                continue
-            status = ChangeStatus.FAILED if ChangeStatus.FAILED.value in statuses else ChangeStatus.SUCCEEDED
-            values = {"status": status.value, "reason": reason_of(outcomes), "finished": now_text()}
-            self.tables.change.update(**values).where(self.tables.change.id == change_id).execute()
-            finished.append(change_id)
-            if tell:
-                self._tell_finished(change | values)
+        finished: list[str] = []
+        waiting = sorted(set(change_ids))
+        for start in range(0, len(waiting), CHUNK):
+            finished += self._finish(waiting[start : start + CHUNK], tell)
         return finished
 
     def bury(self, refs: Iterable[Ref]) -> list[Ref]:
@@ -148,35 +138,53 @@ class Unit(DesiredPart, RecordsPart):
 
         A tenant's stays for as long as anything is left that it owns: its name and numbers are not free before.
         """
-        buried, owners = [], set()
-        for ref in sorted(refs, key=lambda each: (each.kind == TENANT, each)):
-            resource = self._resource_row(ref)
-            if resource is None or not self._may_be_buried(resource, ref):
+        buried: list[Ref] = []
+        owners: set[Ref] = set()
+        table = self.tables.resource
+        rows = rows_of(table, refs, table.life == Life.ABSENT.value)
+        for resource in sorted(rows, key=lambda row: row["kind"] == TENANT):
+            ref = ref_of(resource)
+            if not self._may_be_buried(ref):
                 continue
             self.tables.claim.delete().where(matches(self.tables.claim, ref)).execute()
-            self.tables.resource.delete().where(matches(self.tables.resource, ref)).execute()
+            table.delete().where(matches(table, ref)).execute()
             buried.append(ref)
             if ref.kind != TENANT and resource["tenant"] is not None:
                 owners.add(Ref(TENANT, resource["tenant"]))
         return buried + (self.bury(owners) if owners else [])
 
-    def _may_be_buried(self, resource: Row, ref: Ref) -> bool:
-        if resource["life"] != Life.ABSENT.value:
-            return False
+    def _may_be_buried(self, ref: Ref) -> bool:
         if ref.kind == TENANT and len(self.of_tenant(ref.name)) > 1:
             return False
         targets = self._target_rows(ref)
         return all(row["applied"] >= row["wanted"] and row["applied_life"] == Life.ABSENT.value for row in targets)
 
     def _tied(self) -> list[Row]:
+        table = self.tables.target
         refs = self.touched | {ref for ref, _ in self.bumped}
-        rows = [row for ref in sorted(refs) for row in self._target_rows(ref)]
         return [
             row
-            for row in rows
-            if row["applied"] < row["wanted"]
-            and ((ref_of(row), row["node"]) in self.bumped or ref_of(row) in self.touched)
+            for row in rows_of(table, refs, table.applied < table.wanted)
+            if ref_of(row) in self.touched or (ref_of(row), row["node"]) in self.bumped
         ]
+
+    def _finish(self, change_ids: list[str], tell: bool) -> list[str]:
+        changes, targets = self.tables.change, self.tables.change_target
+        outcomes: dict[str, list[Row]] = {}
+        order = (targets.kind, targets.name, targets.node)
+        for row in targets.select().where(targets.change.in_(change_ids)).order_by(*order):
+            outcomes.setdefault(row["change"], []).append(row)
+        open_ = changes.id.in_(change_ids) & changes.finished.is_null()
+        finished = []
+        for change in list(changes.select().where(open_).order_by(changes.id)):
+            values = _verdict(outcomes.get(change["id"], []))
+            if values is None:
+                continue
+            changes.update(**values).where(changes.id == change["id"]).execute()
+            finished.append(change["id"])
+            if tell:
+                self._tell_finished(change | values)
+        return finished
 
     def _tie(self, change_id: str, row: Row) -> Row:
         refused = row["failed"] >= row["wanted"]
@@ -198,3 +206,12 @@ class Unit(DesiredPart, RecordsPart):
             tenant=change["tenant"],
             correlation=change["correlation"],
         )
+
+
+def _verdict(outcomes: list[Row]) -> Row | None:
+    """Return what a change becomes by the outcomes of its targets, or None while one of them waits."""
+    statuses = {row["status"] for row in outcomes}
+    if ChangeStatus.PENDING.value in statuses:
+        return None
+    status = ChangeStatus.FAILED if ChangeStatus.FAILED.value in statuses else ChangeStatus.SUCCEEDED
+    return {"status": status.value, "reason": reason_of(outcomes), "finished": now_text()}
