@@ -117,7 +117,7 @@ class _Plan:
         """Return the targets of the batch, each after what it depends on."""
         placed: dict[Ref, Target] = {}
         for target in self._chosen:
-            self._place(target, placed)
+            self._place(target, placed, set())
         return list(placed.values())
 
     def _load_dependencies(self, state: State, node: str) -> None:
@@ -128,8 +128,8 @@ class _Plan:
             level = state.targets([node], refs=sorted(missing))
             self._known |= {target.ref: target for target in level}
 
-    def _place(self, target: Target, placed: dict[Ref, Target]) -> None:
-        if target.ref in placed or str(target.ref) in self.skipped:
+    def _place(self, target: Target, placed: dict[Ref, Target], above: set[Ref]) -> None:
+        if target.ref in placed or target.ref in above or str(target.ref) in self.skipped:
             return
         reason = self._obstacle(target)
         if reason:
@@ -137,8 +137,8 @@ class _Plan:
             return
         for ref in target.depends:
             needed = self._known.get(ref)
-            if needed is not None and needed.pending and needed is not target:
-                self._place(needed, placed)
+            if needed is not None and needed.pending:
+                self._place(needed, placed, above | {target.ref})
         placed.setdefault(target.ref, target)
 
     def _obstacle(self, target: Target) -> str:

@@ -21,6 +21,7 @@ from wcp360.engine.ports import TargetOutcome, TargetStatus
 MAX_BYTES = 256 * 2**20
 MAX_REASON = 1000
 NODE_ITEM = "node"
+_MEMBERS = frozenset(("task", "role", "changed", "failed", "skipped", "unreachable", "msg", "items", "diff"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +43,27 @@ def read_report(path: Path) -> Report:
         with path.open(encoding="utf-8", errors="replace") as file:
             for text in file:
                 line = json.loads(text)
-                if "stats" in line:
+                if isinstance(line, dict) and "stats" in line:
                     stats = line["stats"]
                 else:
-                    lines.append(line)
+                    lines.append(_checked(line))
     except FileNotFoundError:
         return Report(damage="The run ended before it reported anything.")
     except (OSError, ValueError, TypeError) as error:
         return Report(lines, None, f"What the run reported cannot be read: {error}.")
     return Report(lines, stats)
+
+
+def _checked(line: Any) -> dict[str, Any]:
+    """Return a line with the form that the callback gives it; what is in its items comes from the node."""
+    if not isinstance(line, dict) or not line.keys() >= _MEMBERS:
+        raise ValueError("a line lacks members")
+    items = line["items"]
+    if items is None:
+        return line
+    if not all(isinstance(item, dict) and isinstance(item.get("id"), str) for item in items):
+        raise ValueError(f"an item of the task {brief(line['task'])!r} has no id")
+    return line
 
 
 def why_broken(report: Report, node: str, status: str, rc: int | None, said: str) -> str:

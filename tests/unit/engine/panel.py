@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -12,6 +11,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.unit.engine.toy import ROOT, make_collection
 from wcp360.core.config import EngineSettings, Settings
@@ -63,6 +64,7 @@ class Panel:
         self.store = SqlStore(base / "wcp360.db")
         self.ledger = BridgedLedger(self.store, retry=engine.retry)
         self.bell = Bell(self.settings)
+        self.process: subprocess.Popen[bytes] | None = None
 
     @classmethod
     def make(cls, base: Path, **node: Any) -> Panel:
@@ -92,9 +94,7 @@ class Panel:
             self.write(tx, name, text, life=life, depends=depends)
             return self.accept(tx)
 
-    def write(
-        self, tx: Any, name: str, text: str, *, life: Life = Life.PRESENT, depends: tuple[Ref, ...] = ()
-    ) -> None:
+    def write(self, tx: Any, name: str, text: str, *, life: Life = Life.PRESENT, depends: tuple[Ref, ...] = ()) -> None:
         """Write one tenant and what its node shall have."""
         ref = Ref("tenant", name)
         item = {"id": str(ref), "name": name, "state": life.value, "home": str(self.home), "comment": text}
@@ -106,13 +106,21 @@ class Panel:
         with self.store.read() as state:
             return state.change(change_id)
 
-    def finished(self, change_id: str, seconds: float = 60) -> ChangeView:
+    def finished(self, change_id: str, seconds: float = 90) -> ChangeView:
         """Wait for a change to finish."""
-        deadline = time.monotonic() + seconds
-        while (change := self.change(change_id)).status is ChangeStatus.PENDING:
-            assert time.monotonic() < deadline, f"not finished: {change.reason}\n{self.log()}"
-            time.sleep(0.05)
+        for _ in self.waiting(seconds):
+            change = self.change(change_id)
+            if change.status is not ChangeStatus.PENDING:
+                break
         return change
+
+    def waiting(self, seconds: float = 90) -> Iterator[None]:
+        """Yield until the time is up, or the engine is gone; then the test fails with the engine's log."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and (self.process is None or self.process.poll() is None):
+            yield
+            time.sleep(0.05)
+        pytest.fail(f"It took too long, or the engine ended.\n{self.log()}")
 
     def runs(self) -> list[Any]:
         """Return all runs, newest first."""
@@ -141,6 +149,7 @@ class Panel:
                 stderr=log,
                 start_new_session=True,
             )
+        self.process = process
         try:
             yield process
         finally:
@@ -151,8 +160,3 @@ class Panel:
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()
-
-
-def as_json(value: Any) -> Any:
-    """Return a value as it comes back from JSON."""
-    return json.loads(json.dumps(value))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
 
-MODULE = '''
+MODULE = """
 import os, time
 from ansible.module_utils.basic import AnsibleModule
 
@@ -45,18 +45,18 @@ def main():
     module.exit_json(changed=any(item["changed"] for item in items), items=items)
 
 main()
-'''
+"""
 
-FACTS = '''
+FACTS = """
 from ansible.module_utils.basic import AnsibleModule
 
 def main():
     module = AnsibleModule({}, supports_check_mode=True)
-    facts = {"service_manager": "none"}
-    module.exit_json(changed=False, items=[{"id": "node", "changed": False, "failed": False, "msg": "", "facts": facts}])
+    node = {"id": "node", "changed": False, "failed": False, "msg": "", "facts": {"service_manager": "none"}}
+    module.exit_json(changed=False, items=[node])
 
 main()
-'''
+"""
 
 PLAYBOOK = """
 - name: Converge

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.engine.panel import NODE, FreeSpec, Panel
+from wcp360.core.ports import Target
+from wcp360.core.resources import Life, Ref, RoleItem
+from wcp360.engine.batch import compile_batches, expected_reports, fair_share, items_to_send
+from wcp360.engine.ports import TargetStatus
+from wcp360.storage import TargetOutcome
+from wcp360.storage import TargetStatus as Kept
+
+DEMO = Ref("tenant", "demo")
+
+
+@pytest.fixture
+def panel(tmp_path: Path) -> Panel:
+    return Panel.make(tmp_path)
+
+
+def compiled(panel: Panel, **kwargs: Any) -> dict[str, Any]:
+    with panel.store.read() as state:
+        return compile_batches(state, **kwargs)
+
+
+def settle(panel: Panel, status: TargetStatus, *names: str) -> None:
+    """Make one imagined run over all that is pending, in which ``names`` end with ``status``."""
+    targets = panel.ledger.pending(NODE)
+    run = panel.ledger.begin_run(NODE, targets, correlation="c")
+    outcomes = [
+        TargetOutcome(t.ref, t.wanted, Kept(status.value) if t.ref.name in names else Kept.APPLIED, "no")
+        for t in targets
+    ]
+    panel.ledger.record(run, outcomes)
+
+
+def target(ref: Ref, tenant: str | None = None, **kwargs: Any) -> Target:
+    values: dict[str, Any] = {
+        "ref": ref, "node": NODE, "tenant": tenant, "life": Life.PRESENT, "wanted": 1, "applied": 0, "failed": 0,
+        "items": (), "applied_items": (), "depends": (), "reason": "", "attempts": 0,
+    }  # fmt: skip
+    return Target(**(values | kwargs))
+
+
+def test_a_batch_holds_what_is_pending_after_what_it_needs(panel: Panel) -> None:
+    panel.submit("demo", "x")
+    batch = compiled(panel)[NODE]
+    assert batch["order"] == ["node:local", "tenant:demo"]
+    assert batch["targets"] == {"node:local": 1, "tenant:demo": 1}
+    assert batch["request"]["tenant_accounts"][0]["comment"] == "x"
+    assert batch["request"]["server"]["tenant"] is True
+    assert batch["node"] == {"connection": "local", "name": "local"}
+    assert batch["expects"]["tenant:demo"] == {"reports": [["tenant", "tenant:demo"]], "server": []}
+
+
+def test_what_is_applied_is_not_sent_again(panel: Panel) -> None:
+    panel.submit("demo", "x")
+    settle(panel, TargetStatus.APPLIED)
+    assert compiled(panel) == {}
+    panel.submit("next", "x", depends=(DEMO,))
+    assert compiled(panel)[NODE]["order"] == ["tenant:next"]
+
+
+def test_what_needs_a_refused_resource_is_skipped_and_so_is_what_needs_that(panel: Panel) -> None:
+    panel.submit("demo", "x")
+    settle(panel, TargetStatus.FAILED, "demo")
+    panel.submit("second", "x", depends=(DEMO,))
+    panel.submit("third", "x", depends=(Ref("tenant", "second"),))
+    batch = compiled(panel)[NODE]
+    assert batch["targets"] == {}
+    assert batch["skipped"]["tenant:second"]["reason"] == "It needs tenant:demo, which failed: no"
+    assert batch["skipped"]["tenant:third"]["reason"].startswith("It needs tenant:second, which cannot be applied")
+
+
+def test_what_is_taken_away_needs_nothing(panel: Panel) -> None:
+    panel.submit("demo", "x")
+    panel.submit("second", "x", depends=(DEMO,))
+    settle(panel, TargetStatus.FAILED, "demo")
+    panel.submit("second", "", life=Life.ABSENT, depends=(DEMO,))
+    assert compiled(panel)[NODE]["order"] == ["tenant:second"]
+
+
+def test_a_refused_update_leaves_what_was_applied_to_be_built_on(panel: Panel) -> None:
+    panel.submit("demo", "x")
+    settle(panel, TargetStatus.APPLIED)
+    panel.submit("demo", "bad")
+    settle(panel, TargetStatus.FAILED, "demo")
+    panel.submit("second", "x", depends=(DEMO,))
+    assert compiled(panel)[NODE]["order"] == ["tenant:second"]
+
+
+def test_a_rehearsal_shows_nothing_of_another_tenant(panel: Panel) -> None:
+    panel.submit("other", "secret")
+    with panel.store.write() as tx:
+        panel.write(tx, "demo", "x")
+        batch = compile_batches(tx)[NODE]
+    assert batch["order"] == ["node:local", "tenant:demo"]
+
+
+def test_a_circle_goes_into_one_batch(panel: Panel) -> None:
+    panel.submit("one", "x", depends=(Ref("tenant", "two"),))
+    panel.submit("two", "x", depends=(Ref("tenant", "one"),))
+    batch = compiled(panel)[NODE]
+    assert sorted(batch["order"]) == ["node:local", "tenant:one", "tenant:two"]
+
+
+def test_items_that_are_no_longer_wanted_are_taken_away() -> None:
+    pool = RoleItem("php_fpm_pools", {"id": "tenant:demo", "name": "demo", "state": "present"})
+    account = RoleItem("tenant_accounts", {"id": "tenant:demo", "name": "demo", "state": "present"})
+    some = target(DEMO, items=(account,), applied_items=(account, pool))
+    assert items_to_send(some) == (account, RoleItem("php_fpm_pools", {**pool.value, "state": "absent"}))
+    assert expected_reports(some)["reports"] == [["tenant", "tenant:demo"], ["php_fpm", "tenant:demo"]]
+
+
+def test_what_cannot_be_sent_is_skipped_alone(panel: Panel) -> None:
+    panel.submit("demo", "x")
+    with panel.store.write() as tx:
+        ref = Ref("tenant", "odd")
+        tx.put(ref, FreeSpec(), tenant="odd")
+        tx.want(ref, (RoleItem("ansible_connection", {"name": "x"}),), (NODE,), {})
+        panel.accept(tx)
+    batch = compiled(panel)[NODE]
+    assert "tenant:demo" in batch["targets"]
+    assert "not a variable of the request file" in batch["skipped"]["tenant:odd"]["reason"]
+
+
+def test_a_big_tenant_does_not_push_out_a_small_one() -> None:
+    many = [target(Ref("domain", f"d{number}"), "big") for number in range(100)]
+    few = [replace(many[0], ref=Ref("domain", "small"), tenant="small")]
+    assert few[0] in fair_share([*many, *few], 10)
+    assert fair_share(few, 10) == few
+
+
+def test_only_limits_a_batch_to_named_resources(panel: Panel) -> None:
+    panel.submit("demo", "x")
+    panel.submit("other", "x")
+    assert compiled(panel, only={DEMO})[NODE]["order"] == ["node:local", "tenant:demo"]
