@@ -149,12 +149,16 @@ class Node:
 
     def converge(self, pools: list[dict[str, Any]], check: bool = False, panel: bool = True, **more: Any) -> Outcome:
         """Run the role; ``panel`` leaves out the last assertion, as the panel's own runs do."""
-        outcomes = self.directory / f"outcomes-{time.monotonic_ns()}"
         variables = {"php_fpm_extensions": ["opcache"], "php_fpm_pools": pools, **more}
         if panel:
             variables["wcp360_request_file"] = ""
+        return self.play(PLAYBOOK, variables, check)
+
+    def play(self, playbook: str, variables: dict[str, Any], check: bool = False) -> Outcome:
+        """Run a playbook by stock ansible-playbook with the collection alone."""
+        outcomes = self.directory / f"outcomes-{time.monotonic_ns()}"
         (self.directory / "variables.json").write_text(json.dumps(variables))
-        (self.directory / "play.yml").write_text(PLAYBOOK)
+        (self.directory / "play.yml").write_text(playbook)
         done = subprocess.run(
             [
                 *("ansible-playbook", "-i", f"{self.host.name},", "--diff", "-e", f"@{self.directory}/variables.json"),

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import time
 from collections.abc import Iterator
 
 import pytest
+import yaml
 
-from tests.roles.php_node import Node, Tenant, systemd_node
+from tests.hosts.fixtures import require_hosts
+from tests.roles.php_node import ROOT, Node, Tenant, systemd_node
+
+pytestmark = [pytest.mark.hosts, pytest.mark.timeout(600)]
 
 A = Tenant("alpha", 20010)
 B = Tenant("beta", 20011)
@@ -22,7 +28,8 @@ STATUS = "echo json_encode(opcache_get_status(true));"
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    with systemd_node("php-isolation", tmp_path_factory.mktemp("node")) as started:
+    require_hosts()
+    with systemd_node(f"php-isolation-{os.getpid()}", tmp_path_factory.mktemp("node")) as started:
         for tenant in (A, B):
             started.add(tenant)
         outcome = started.converge([A.pool(), B.pool()])
@@ -160,3 +167,15 @@ def test_units_stand_in_the_tenants_slice(node: Node) -> None:
             "PrivateTmp=yes",
         ):
             assert line in shown
+
+
+def test_example_of_the_readme_runs_with_stock_ansible(node: Node) -> None:
+    readme = (ROOT / "roles/php_fpm/README.md").read_text(encoding="utf-8")
+    [play] = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)[0])
+    demo = Tenant("demo", 20000)
+    node.add(demo)
+    variables = {"php_fpm_extensions": ["opcache"], "php_fpm_memory_max": "{{ 256 * 2 }}M"}
+    done = node.play(yaml.safe_dump([play | {"hosts": "all", "gather_facts": False}]), variables)
+    assert done.code == 0, done.output
+    assert node.php(demo, "echo ini_get('memory_limit'), ' ', date_default_timezone_get();") == "256M Europe/Berlin"
+    assert "536870912" in node.run("systemctl", "show", "-p", "MemoryMax", "wcp360-php@demo.service")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 
 import pytest
 
+from tests.hosts.fixtures import require_hosts
 from tests.roles.php_node import Node, Tenant, plain_node, systemd_node
+
+pytestmark = [pytest.mark.hosts, pytest.mark.timeout(600)]
 
 A = Tenant("alpha", 20010)
 B = Tenant("beta", 20011)
@@ -19,7 +23,8 @@ NODES = {"systemd": systemd_node, "none": plain_node}
 
 @pytest.fixture(scope="module", params=NODES)
 def node(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    with NODES[request.param](f"php-life-{request.param}", tmp_path_factory.mktemp("node")) as started:
+    require_hosts()
+    with NODES[request.param](f"php-life-{request.param}-{os.getpid()}", tmp_path_factory.mktemp("node")) as started:
         for tenant in (A, B):
             started.add(tenant)
         outcome = started.converge([A.pool(), B.pool()])
