@@ -183,6 +183,15 @@ class ConfigTree:
         result.changed = bool(result.diff)
 
 
+def refused_as_a_whole(params: dict[str, Any], message: str) -> list[ItemResult]:
+    """Return the results when something is in the way of the tree itself: everything fails with that sentence."""
+    common = [params["shared_id"]] if params["shared"] is not None or params["entries"] else []
+    results = [ItemResult(key) for key in dict.fromkeys([*common, *(item["id"] for item in params["items"])])]
+    for result in results:
+        result.fail(message)
+    return results
+
+
 def removal(params: dict[str, Any]) -> list[ItemResult]:
     """Return what taking the whole tree away changes. Raises ItemError when it holds files that are not ours.
 

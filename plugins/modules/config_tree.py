@@ -110,7 +110,7 @@ options:
     type: str
     default: shared
   shared_claims:
-    description: Claims of the shared files. A foreign file that has one of them makes the task fail.
+    description: Claims of the shared files. A foreign file that has one of them makes every item fail.
     type: list
     elements: str
     default: []
@@ -227,7 +227,10 @@ items:
   type: list
   elements: dict
 generation:
-  description: Digest of the configuration after the run, in check mode the one that it would have.
+  description:
+    - Digest of the configuration after the run, in check mode the one that it would have.
+    - Empty when the tree as a whole was refused, because something foreign is in its way. Then every item and the shared
+      files are reported as failed.
   returned: when state is present
   type: str
 item_generations:
@@ -248,7 +251,11 @@ path:
 import contextlib  # noqa: E402
 
 from ansible.module_utils.basic import AnsibleModule  # noqa: E402
-from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree import ConfigTree, removal  # noqa: E402
+from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree import (  # noqa: E402
+    ConfigTree,
+    refused_as_a_whole,
+    removal,
+)
 from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_entries import Entries  # noqa: E402
 from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_spec import ARGUMENTS  # noqa: E402
 from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_store import Store  # noqa: E402
@@ -266,8 +273,15 @@ def remove(module: AnsibleModule) -> None:
 
 def converge(module: AnsibleModule) -> None:
     """Bring the tree to what is listed."""
-    tree = ConfigTree(module.params)
-    tree.plan()
+    try:
+        tree = ConfigTree(module.params)
+        tree.plan()
+    except ItemError as error:
+        results = refused_as_a_whole(module.params, str(error))
+        if not results:
+            raise
+        failed = [result.id for result in results]
+        finish(module, results, generation="", item_generations={}, failed_ids=failed, path=module.params["path"])
     if not module.check_mode:
         tree.apply()
     finish(module, list(tree.results.values()), **tree.answer())

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree import ConfigTree, removal
+from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree import ConfigTree, refused_as_a_whole, removal
 from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_entries import Entries
 from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_store import Store
 from ansible_collections.wcp360.hosting.plugins.module_utils.items import ItemError, ItemResult
@@ -380,3 +380,11 @@ def test_results_are_told_in_the_order_of_the_call(tree: Tree) -> None:
     done = tree.run([item("b"), item("a")], shared=[file("g.conf", "x")])
     assert [type(result) for result in done.results.values()] == [ItemResult] * 3
     assert list(done.results) == ["shared", "b", "a"]
+
+
+def test_what_is_in_the_way_of_the_whole_tree_fails_every_item(tree: Tree) -> None:
+    params = tree.params([item("a"), item("b")], shared=[file("g.conf", "x")])
+    results = refused_as_a_whole(params, "it is in the way")
+    assert [(result.id, result.failed, result.msg) for result in results] == [
+        (key, True, "it is in the way") for key in ("shared", "a", "b")
+    ]

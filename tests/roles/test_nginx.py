@@ -1,0 +1,193 @@
+"""Role nginx by the panel's playbook on a real host: killed between its steps, with bad neighbours, and in bulk."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.hosts.fixtures import Host
+
+ROOT = Path(__file__).resolve().parents[2]
+COLLECTIONS = next(path for path in map(Path, sys.path) if (path / "ansible_collections/wcp360/hosting").exists())
+OWNER = {"tenant": "acme", "uid": 20000, "gid": 20000, "home": "/home/acme"}
+WATCHER = """
+set -u
+while [ ! -e /root/stop ]; do
+    nginx -t -q 2>>/root/refused || echo refused >>/root/refused
+    curl -s -o /dev/null -w '%{http_code}\\n' -H 'Host: steady.test' http://127.0.0.1/ >>/root/codes
+    sleep 0.05
+done
+"""
+
+
+def site(name: str, **more: Any) -> dict[str, Any]:
+    return {"id": f"domain:{name}", "name": name, "state": "present", "php": False, **OWNER, **more}
+
+
+@dataclass
+class Run:
+    """What one run of the panel's playbook did."""
+
+    code: int
+    output: str
+    lines: list[dict[str, Any]]
+
+    @property
+    def items(self) -> dict[str, dict[str, Any]]:
+        """The items of the task that writes the configuration."""
+        for line in self.lines:
+            if line.get("action") == "wcp360.hosting.config_tree":
+                return {item["id"]: item for item in line["items"]}
+        return {}
+
+    def failed(self) -> dict[str, str]:
+        found = (item for line in self.lines for item in line.get("items") or [] if item["failed"])
+        return {item["id"]: item["msg"] for item in found}
+
+    def changes(self) -> list[Any]:
+        found = (item for line in self.lines for item in line.get("items") or [] if item["changed"])
+        return [(item["id"], item["diff"]) for item in found]
+
+
+@dataclass
+class Panel:
+    """Runs playbooks/converge.yml as the engine does."""
+
+    host: Host
+    base: Path
+    count: int = 0
+    server: dict[str, Any] = field(default_factory=lambda: {"tenant": False, "php_fpm": False, "nginx": False})
+
+    def command(self, sites: list[dict[str, Any]], *, server: Any = False, check: bool = False) -> list[str]:
+        self.count += 1
+        inventory, request = self.base / "inventory.json", self.base / f"request-{self.count}.json"
+        inventory.write_text(json.dumps({"all": {"hosts": {"node": self.host.inventory()}}}))
+        levels = {**self.server, "nginx": server}
+        content = {"version": 1, "server": levels, "options": {}, "tenant_accounts": [], "php_fpm_pools": []}
+        request.write_text(json.dumps({**content, "nginx_sites": sites}))
+        tool = str(Path(sys.executable).with_name("ansible-playbook"))
+        words = [tool, "-i", str(inventory), "-e", f"wcp360_request_file={request}", "--diff"]
+        return [*words, *(["--check"] if check else []), str(ROOT / "playbooks/converge.yml")]
+
+    def environment(self, **more: str) -> dict[str, str]:
+        return os.environ | {
+            "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
+            "ANSIBLE_CALLBACKS_ENABLED": "wcp360.hosting.outcomes",
+            "ANSIBLE_PIPELINING": "1",
+            "WCP360_OUTCOMES_FILE": str(self.base / f"outcomes-{self.count}"),
+            **more,
+        }
+
+    def run(self, sites: list[dict[str, Any]], *, kill_at: str = "", **how: Any) -> Run:
+        command = self.command(sites, **how)
+        more = {"WCP360_KILL_AT": f"task:{kill_at}"} if kill_at else {}
+        done = subprocess.run(
+            command, env=self.environment(**more), capture_output=True, text=True, timeout=300, check=False
+        )
+        outcomes = self.base / f"outcomes-{self.count}"
+        lines = [json.loads(line) for line in outcomes.read_text().splitlines()] if outcomes.exists() else []
+        return Run(done.returncode, done.stdout + done.stderr, lines)
+
+
+@pytest.fixture(scope="module")
+def panel(new_host: Callable[..., Host], tmp_path_factory: pytest.TempPathFactory) -> Panel:
+    host = new_host(image="full")
+    host.run("useradd -u 20000 -d /home/acme -s /usr/sbin/nologin acme")
+    host.run("install -d -o acme -g acme -m 711 /home/acme && install -d -o acme -g www-data -m 750 /home/acme/web")
+    panel = Panel(host, tmp_path_factory.mktemp("panel"))
+    done = panel.run([site("steady.test")], server=True)
+    assert done.code == 0 and not done.failed(), done.output
+    return panel
+
+
+def test_a_preview_changes_nothing_and_is_true(panel: Panel) -> None:
+    sites = [site("preview.test", aliases=["www.preview.test"]), site("steady.test", redirect="https://example.com/")]
+    before = panel.host.snapshot()
+    preview = panel.run(sites, check=True)
+    assert panel.host.snapshot() == before
+    done = panel.run(sites)
+    assert preview.changes() == done.changes() != []
+    assert panel.host.http_get("preview.test")[0] == 200
+    assert panel.host.http_get("preview.test", ipv6=True)[0] == 200
+    assert panel.host.http_get("steady.test")[1]["location"] == "https://example.com/"
+    assert panel.run(sites).changes() == []
+    back = panel.run([site("steady.test"), site("preview.test", state="absent", purge=True)])
+    assert not back.failed(), back.output
+    assert panel.host.http_get("preview.test")[0] == 404
+
+
+def test_digests_are_told_to_the_node_itself_only(panel: Panel) -> None:
+    inside = panel.host.run("curl -sI -H 'Host: steady.test' http://127.0.0.1/").stdout.lower()
+    assert "x-wcp360-site: steady.test:" in inside and "x-wcp360-generation: " in inside
+    assert not [name for name in panel.host.http_get("steady.test")[1] if name.startswith("x-wcp360")]
+
+
+@pytest.mark.parametrize(
+    "task", ["Write the sites' configuration", "Have Nginx serve what is written", "Ask for each site"]
+)
+def test_a_run_killed_before_a_task_is_completed_by_the_next(panel: Panel, task: str) -> None:
+    target = f"https://example.com/{abs(hash(task))}"
+    killed = panel.run([site("moving.test", redirect=target)], kill_at=task)
+    assert killed.code == -9
+    assert panel.host.run("nginx -t -q").returncode == 0
+    # Modules outlive Ansible; the node's lock keeps the next run from working at the same time.
+    done = panel.run([site("moving.test", redirect=target)])
+    assert done.code == 0 and not done.failed(), done.output
+    assert panel.host.http_get("moving.test")[1]["location"] == target
+    assert panel.run([site("moving.test", redirect=target)]).changes() == []
+
+
+def test_the_configuration_passes_at_every_instant_while_runs_are_killed(panel: Panel) -> None:
+    panel.host.run("rm -f /root/stop /root/refused /root/codes; cat > /root/watch.sh", stdin=WATCHER)
+    panel.host.run("nohup sh /root/watch.sh >/dev/null 2>&1 & echo started")
+    chance = random.Random(4711)
+    try:
+        for turn in range(5):
+            sites = [site(f"k{number}.test", redirect=f"https://example.com/{turn}") for number in range(20)]
+            command = panel.command(sites)
+            with subprocess.Popen(
+                command, env=panel.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            ) as process:
+                time.sleep(chance.uniform(1.0, 6.0))
+                process.kill()
+        done = panel.run([site(f"k{number}.test", redirect="https://example.com/last") for number in range(20)])
+    finally:
+        panel.host.run("touch /root/stop")
+    assert done.code == 0 and not done.failed(), done.output
+    assert panel.host.run("cat /root/refused || true").stdout == ""
+    assert set(panel.host.run("cat /root/codes").stdout.split()) == {"200"}
+    assert panel.host.http_get("k7.test")[1]["location"] == "https://example.com/last"
+    left = panel.host.run("find /etc/nginx/wcp360 -name '.staging-*'; find /tmp -name 'wcp360-check-*'").stdout
+    assert left == ""
+
+
+def test_one_bad_among_many_fails_alone(panel: Panel) -> None:
+    panel.host.run("mkdir -p /etc/nginx/wcp360.d/b57.test && echo 'nonsense;' > /etc/nginx/wcp360.d/b57.test/x.conf")
+    done = panel.run([site(f"b{number}.test") for number in range(100)])
+    assert done.code == 0
+    assert list(done.failed()) == ["domain:b57.test"]
+    assert "/etc/nginx/wcp360.d/b57.test/x.conf" in done.failed()["domain:b57.test"]
+    assert panel.host.http_get("b57.test")[0] == 404
+    assert panel.host.http_get("b99.test")[0] == 200
+    gone = panel.run([site(f"b{number}.test", state="absent", purge=True) for number in range(100)])
+    assert not gone.failed(), gone.output
+    assert panel.host.run("ls /home/acme/web /var/log/wcp360/nginx | grep '^b' || true").stdout == ""
+
+
+def test_a_link_planted_in_the_web_directory_is_not_followed(panel: Panel) -> None:
+    panel.host.run("ln -s /etc /home/acme/web/planted.test && chown -h acme /home/acme/web/planted.test")
+    done = panel.run([site("planted.test"), site("unplanted.test")])
+    assert list(done.failed()) == ["domain:planted.test"]
+    assert "/home/acme/web/planted.test" in done.failed()["domain:planted.test"]
+    assert panel.host.http_get("planted.test")[0] == 404
+    assert panel.host.http_get("unplanted.test")[0] == 200
