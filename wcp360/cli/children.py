@@ -23,9 +23,12 @@ def die_with(supervisor: int) -> None:
 
 def api() -> None:
     """Serve HTTP until SIGTERM."""
-    from wcp360.api import serve_api
+    from wcp360.api.server import serve_api
+    from wcp360.wiring import build, build_app
 
-    serve_api(load_settings())
+    settings = load_settings()
+    # The application is made after gunicorn's fork, so that no connection to the database crosses it.
+    serve_api(lambda: build_app(build(settings)), settings)
 
 
 def engine(supervisor: int) -> None:

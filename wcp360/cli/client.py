@@ -111,9 +111,7 @@ class Client:
         kind = http.client.HTTPSConnection if self.place.tls else http.client.HTTPConnection
         return kind(self.place.host, self.place.port, timeout=CONNECT_TIMEOUT)
 
-    def _exchange(
-        self, method: str, target: str, data: bytes | None, headers: Mapping[str, str]
-    ) -> tuple[int, bytes]:
+    def _exchange(self, method: str, target: str, data: bytes | None, headers: Mapping[str, str]) -> tuple[int, bytes]:
         reused = self._connection is not None
         try:
             return self._send(method, target, data, headers)

@@ -7,8 +7,9 @@ from typing import Any
 
 import typer
 
-from wcp360.cli import given, invoke
+from wcp360.cli import given
 from wcp360.cli.exits import MEANINGS
+from wcp360.cli.how import How
 from wcp360.cli.params import Argument, Command, Group, Option
 
 TITLES = {
@@ -60,23 +61,22 @@ def _epilog(entry: dict[str, Any], query: bool) -> str:
 
 
 def _run_query(entry: dict[str, Any]) -> Callable[..., None]:
-    return lambda **values: invoke.query(entry, values)
+    def run(**values: Any) -> None:
+        # Imported when it runs: help needs no HTTP.
+        from wcp360.cli import invoke
+
+        invoke.query(entry, values)
+
+    return run
 
 
 def _run_change(entry: dict[str, Any]) -> Callable[..., None]:
-    return lambda **values: invoke.change(entry, values, how_of(values))
+    def run(**values: Any) -> None:
+        from wcp360.cli import invoke
 
+        invoke.change(entry, values, How.of(values))
 
-def how_of(values: dict[str, Any]) -> invoke.How:
-    """Return the options that every changing command has."""
-    return invoke.How(
-        dry_run=bool(values.get("dry_run")),
-        as_json=bool(values.get("as_json")),
-        wait=values.get("wait") is not False,
-        verbose=bool(values.get("verbose")),
-        yes=bool(values.get("yes")),
-        timeout=values.get("timeout") or invoke.How.timeout,
-    )
+    return run
 
 
 def json_option() -> Option:
@@ -149,8 +149,6 @@ def _help(parameter: dict[str, Any]) -> str:
     if parameter["default"] not in (None, "", [], {}):
         default = parameter["default"]
         notes.append(f"default: {str(default).lower() if isinstance(default, bool) else default}")
-    if parameter["required"]:
-        notes.append("required")
     return f"{parameter['help']} [{'; '.join(notes)}]" if notes else str(parameter["help"])
 
 
@@ -171,7 +169,9 @@ def root(groups: dict[str, Group], local: list[Command | Group]) -> Group:
 
 def _root_options() -> list[Any]:
     return [
-        Option("--version", kind="flag", expose_value=False, is_eager=True, callback=_version, help="Show the version."),
+        Option(
+            "--version", kind="flag", expose_value=False, is_eager=True, callback=_version, help="Show the version."
+        ),
         Option(
             "--install-completion",
             kind="flag",
@@ -196,8 +196,9 @@ def _completion(name: str) -> Callable[..., Any]:
         if not value or ctx.resilient_parsing:
             return value
         from typer import completion
+        from typer._completion_classes import completion_init
 
-        completion.completion_init()
+        completion_init()
         return getattr(completion, name)(ctx, param, value)
 
     return act

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -74,8 +75,25 @@ def find(items: list[dict[str, Any]]) -> Findings:
             findings.unchecked.append((item["resource"], item["not_checked"]))
             findings.totals.not_checked += 1
         for diff in item.get("diff") or []:
-            _sort(findings, diff)
+            _sort(findings, _named(diff))
     return findings
+
+
+def _named(diff: dict[str, Any]) -> dict[str, Any]:
+    """Return a difference with its name: ansible-core's module `file` puts path and state into both texts instead."""
+    if diff["name"]:
+        return diff
+    try:
+        before, after = json.loads(diff["before"]), json.loads(diff["after"])
+        return {"name": str(after["path"]), "before": _attributes(before), "after": _attributes(after)}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {**diff, "name": "(unnamed)"}
+
+
+def _attributes(value: dict[str, Any]) -> str:
+    if value.get("state") == "absent":
+        return ""
+    return " ".join(str(one) for name, one in value.items() if name != "path")
 
 
 def _sort(findings: Findings, diff: dict[str, Any]) -> None:
@@ -132,7 +150,7 @@ def _files(diffs: list[dict[str, Any]], shown: bool) -> None:
 
 def _is_note(text: str) -> bool:
     """Tell whether a text only describes what stands there, as in `directory 0750 20000:33`."""
-    return text.startswith(("directory ", "link ", "moved to "))
+    return text.startswith(("directory", "link ", "moved to ", "file ", "touch"))
 
 
 def _unified(diff: dict[str, Any], shown: bool) -> None:

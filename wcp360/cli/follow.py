@@ -81,7 +81,7 @@ class Follower:
             self._runs.add(str(data.get("run")))
         if str(event["type"]).startswith("run.") and data.get("run") in self._runs:
             self._progress.event(event)
-            return event["type"] == "run.finished"
+            return str(event["type"]) == "run.finished"
         return False
 
 

@@ -40,13 +40,27 @@ def _field(parameter: dict[str, Any], values: dict[str, Any]) -> Any:
         return {} if kind == "map" else []
     if value is None or (kind in ("list", "map") and not value):
         return None
-    if kind == "list":
-        return list(value)
-    if kind == "map":
-        return dict(_pair(parameter["flag"], one) for one in value)
-    if kind in ("object", "objects"):
-        return _from_file(value, parameter)
-    return float(value) if kind == "decimal" else value
+    return _shaped(parameter, value)
+
+
+def _shaped(parameter: dict[str, Any], value: Any) -> Any:
+    match parameter["type"]:
+        case "list":
+            return list(value)
+        case "map":
+            return dict(_pair(parameter["flag"], one) for one in value)
+        case "object" | "objects":
+            return _from_file(value, parameter)
+        case "decimal":
+            return _decimal(parameter["flag"], value)
+    return value
+
+
+def _decimal(flag: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise Failure(f"{flag} takes a number, not {text!r}.", Exit.USAGE) from None
 
 
 def empty_flag(parameter: dict[str, Any]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from wcp360.cli.client import Client, Refused, fill
@@ -13,8 +12,9 @@ from wcp360.cli.diffs import print_items, print_preview
 from wcp360.cli.exits import Exit, Failure
 from wcp360.cli.follow import Follower, live
 from wcp360.cli.given import gather
+from wcp360.cli.how import How
 from wcp360.cli.place import find_place
-from wcp360.cli.progress import open_progress
+from wcp360.cli.progress import describe_event, open_progress
 from wcp360.cli.safe import complain, paint, safe, safe_line, say
 from wcp360.cli.tables import colours, print_object, print_table
 
@@ -24,21 +24,14 @@ PAGE = 1000
 """The largest page that the server answers."""
 
 
-@dataclass(frozen=True, slots=True)
-class How:
-    """The options that every changing command has."""
-
-    dry_run: bool = False
-    as_json: bool = False
-    wait: bool = True
-    verbose: bool = False
-    yes: bool = False
-    timeout: int = 3600
-
-
 def print_json(value: Any) -> None:
     """Print a value for programs; ASCII only, so that no character of it steers a terminal."""
     say(json.dumps(value, ensure_ascii=True, indent=2).replace("\x7f", "\\u007f"))
+
+
+def print_event(event: dict[str, Any]) -> None:
+    """Print one event on a line."""
+    say(f"{event['id']:>8} {safe_line(event['time'])} {describe_event(event)}")
 
 
 def query(entry: dict[str, Any], values: dict[str, Any]) -> None:
@@ -53,6 +46,9 @@ def query(entry: dict[str, Any], values: dict[str, Any]) -> None:
     items, following = _collected(pages)
     if values["as_json"]:
         print_json({"items": items, "next": following})
+    elif entry["operation"] == "event.list":
+        for event in items:
+            print_event(event)
     elif items:
         print_table(items)
     if following is not None and not values["as_json"]:

@@ -32,7 +32,9 @@ def build() -> list[Command | Group]:
 
 def _command(name: str, function: Callable[..., None], text: str, params: list[Any]) -> Command:
     parent = "config " if function in (show_config, check_config) else ""
-    return Command(name, function, params=params, help=text, short_help=text, epilog=f"Examples:\n  wcp360 {parent}{name}")
+    return Command(
+        name, function, params=params, help=text, short_help=text, epilog=f"Examples:\n  wcp360 {parent}{name}"
+    )
 
 
 @contextmanager

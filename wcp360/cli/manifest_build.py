@@ -55,7 +55,7 @@ def describe(operation: Operation) -> dict[str, Any]:
 def _lists_records(operation: Operation) -> bool:
     """Tell whether a list is of records that only grow (changes, events), so that one page is shown and not all."""
     items = operation.result.model_fields.get("items")
-    inner = getattr(items.annotation, "__args__", ()) if items is not None else ()
+    inner: tuple[Any, ...] = getattr(items.annotation, "__args__", ()) if items is not None else ()
     return bool(inner) and "correlation" in getattr(inner[0], "model_fields", {})
 
 

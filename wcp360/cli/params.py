@@ -114,14 +114,14 @@ class _Plain:
             formatter.write("\n" + self.epilog.rstrip() + "\n")
 
 
-class Command(_Plain, TyperCommand):  # type: ignore[misc]
+class Command(_Plain, TyperCommand):
     """One command."""
 
     def __init__(self, name: str, callback: Callable[..., None], **settings: Any) -> None:
         super().__init__(name, callback=callback, rich_markup_mode=None, **settings)
 
 
-class Group(_Plain, TyperGroup):  # type: ignore[misc]
+class Group(_Plain, TyperGroup):
     """A noun and its verbs."""
 
     def __init__(self, name: str, **settings: Any) -> None:

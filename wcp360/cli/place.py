@@ -21,8 +21,8 @@ from wcp360.cli.exits import Exit, Failure
 CONFIG_FILE = "/etc/wcp360/wcp360.toml"
 STATE_DIR = "/var/lib/wcp360-panel"
 HOST, PORT = "127.0.0.1", 8360
-TOKEN_NAME = "root.token"
-_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+TOKEN_FILE = "root.token"  # noqa: S105 - a file name
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - how a server on all addresses is reached
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -45,7 +45,7 @@ class Place:
 
     def token(self) -> str:
         """Return the token, or raise Failure that says where one is looked for."""
-        candidates = [self.token_file] if self.token_file else [self.state_dir / TOKEN_NAME, _own_token()]
+        candidates = [self.token_file] if self.token_file else [self.state_dir / TOKEN_FILE, _own_token()]
         for path in candidates:
             text = _read_token(path)
             if text:

@@ -1,4 +1,4 @@
-"""``wcp360 init``: everything that a server needs before its first start. Each step looks first and acts only if needed."""
+"""``wcp360 init``: everything that a server needs before its first start. Each step looks first."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wcp360.cli.place import TOKEN_FILE
 from wcp360.core.actor import SYSTEM
 from wcp360.core.config import Settings
 from wcp360.core.errors import Conflict, Unavailable
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
     from wcp360.storage import SqlStore
     from wcp360.wiring import System
 
-TOKEN_NAME = "root"
-TOKEN_FILE = "root.token"
+TOKEN = "root"  # noqa: S105 - the name of the token
 NODE = "local"
 
 
@@ -80,9 +80,9 @@ def _token(system: System, path: Path) -> list[str]:
     if path.exists() and system.tokens.verify(path.read_text(encoding="ascii", errors="replace").strip()) is not None:
         return []
     for token in system.tokens.list():
-        if token.name == TOKEN_NAME and token.revoked is None:
+        if token.name == TOKEN and token.revoked is None:
             system.tokens.revoke(token.id)
-    created = system.tokens.create(TOKEN_NAME, ["*"], None)
+    created = system.tokens.create(TOKEN, ["*"], None)
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "w", encoding="ascii") as file:

@@ -63,9 +63,7 @@ class Stream:
     def _shake_hands(self, client: Client, target: str) -> None:
         nonce = base64.b64encode(os.urandom(16)).decode()
         headers = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
-        self._connection.request(
-            "GET", target, headers=headers | {"Sec-WebSocket-Key": nonce} | client.authorization()
-        )
+        self._connection.request("GET", target, headers=headers | {"Sec-WebSocket-Key": nonce} | client.authorization())
         # getresponse() would close a connection that says `Connection: Upgrade`, so its head is read here.
         head, self._buffer = self._head()
         status = int(head.split(b" ", 2)[1])
