@@ -229,7 +229,7 @@ items:
 generation:
   description:
     - Digest of the configuration after the run, in check mode the one that it would have.
-    - Empty when the tree as a whole was refused, because something foreign is in its way. Then every item and the shared
+    - Empty when the tree as a whole was refused, as something foreign is in its way. Then every item and the shared
       files are reported as failed.
   returned: when state is present
   type: str
