@@ -40,7 +40,11 @@ def build_registry(settings: Settings | None = None) -> Registry:
     """
     settings = settings or Settings()
     others = [point.load()(settings) for point in entry_points(group=ENTRY_POINT)]
-    services = [webserver.build(), *(module for module in others if module.roles)]
+    services = [
+        accounts.build(settings.panel.default_node),
+        webserver.build(),
+        *(module for module in others if module.roles),
+    ]
     return _Wiring(settings, services, others).registry
 
 
@@ -51,7 +55,6 @@ class _Wiring:
         panel = settings.panel
         always_on = [
             nodes.build(),
-            accounts.build(panel.default_node),
             domains.build(panel.reserved_hostnames()),
             lifecycle.build({module.name: module for module in services}),
             records.build(lambda: self.registry),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Protocol
 
 from wcp360.core.resources import Life, Ref, Resource, RoleItem, Spec
@@ -56,6 +57,25 @@ class Target:
     def pending(self) -> bool:
         """Whether the node still has to be brought to the wanted revision, and has not refused it."""
         return self.applied < self.wanted and self.failed < self.wanted
+
+
+class TargetStatus(StrEnum):
+    """What a run did to a target. APPLIED: done. FAILED: refused by the node. INTERRUPTED: tried again later."""
+
+    APPLIED = "applied"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, slots=True)
+class TargetOutcome:
+    """What came of one target; ``facts`` None keeps those of earlier runs."""
+
+    ref: Ref
+    revision: int
+    status: TargetStatus
+    reason: str = ""
+    facts: dict[str, Any] | None = None
 
 
 class State(Protocol):

@@ -11,12 +11,12 @@ from typing import Any
 from wcp360.core.errors import Problem
 from wcp360.core.faults import point
 from wcp360.core.ids import new_id
-from wcp360.core.ports import State, Store, Target
+from wcp360.core.ports import State, Store, Target, TargetOutcome, TargetStatus
 from wcp360.core.views import ChangeStatus, PredictedItem, RecordStatus
 from wcp360.engine.batch import Batch, compile_node
 from wcp360.engine.lease import Lease
 from wcp360.engine.outcome import interrupted, judge, predicted, skipped, why_broken
-from wcp360.engine.ports import Ledger, TargetOutcome, TargetStatus
+from wcp360.engine.ports import Ledger
 from wcp360.engine.runner import Ended, Executor, Progress
 
 log = logging.getLogger("wcp360.engine.converge")

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from wcp360.core.ports import TargetOutcome, TargetStatus
 from wcp360.core.resources import Ref
 from wcp360.core.views import FileDiff, PredictedItem
-from wcp360.engine.ports import TargetOutcome, TargetStatus
 
 # Far above what a batch of 500 resources writes; a node that sends more than this is not believed.
 MAX_BYTES = 256 * 2**20

@@ -6,32 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Protocol
 
-from wcp360.core.ports import Target
-from wcp360.core.resources import Ref
+from wcp360.core.ports import Target, TargetOutcome
 from wcp360.core.views import PredictedItem, RecordStatus
-
-
-class TargetStatus(StrEnum):
-    """APPLIED: done. FAILED: the node refused it. INTERRUPTED: nothing is known, so it is tried again."""
-
-    APPLIED = "applied"
-    FAILED = "failed"
-    INTERRUPTED = "interrupted"
-
-
-@dataclass(frozen=True, slots=True)
-class TargetOutcome:
-    """What a run did to one resource; ``facts`` None leaves the known ones as they are."""
-
-    ref: Ref
-    revision: int
-    status: TargetStatus
-    reason: str = ""
-    facts: dict[str, Any] | None = None
 
 
 class Ledger(Protocol):
@@ -64,10 +42,10 @@ class Ledger(Protocol):
     ) -> str:
         """Record that a run starts; returns its id."""
 
-    def record(self, run_id: str, outcomes: Iterable[Any]) -> list[str]:
+    def record(self, run_id: str, outcomes: Iterable[TargetOutcome]) -> list[str]:
         """Write the outcomes of a run in one transaction; returns the changes that it finished."""
 
-    def refuse(self, node: str, outcomes: Iterable[Any]) -> list[str]:
+    def refuse(self, node: str, outcomes: Iterable[TargetOutcome]) -> list[str]:
         """Write outcomes that no run was needed for."""
 
     def finish_run(self, run_id: str, status: RecordStatus, reason: str, items: Sequence[PredictedItem]) -> None:

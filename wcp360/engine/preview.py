@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from wcp360.core.errors import Problem
 from wcp360.core.faults import point
+from wcp360.core.ports import TargetStatus
 from wcp360.core.views import PredictedItem, RecordStatus
 from wcp360.engine.batch import Batch
 from wcp360.engine.converge import Tools
 from wcp360.engine.lease import Lease
 from wcp360.engine.outcome import Report, judge, predicted, why_broken
-from wcp360.engine.ports import TargetStatus
 
 log = logging.getLogger("wcp360.engine.preview")
 

@@ -1,6 +1,6 @@
 """Storage: desired state, records, audit log, tokens and leases in a database; the only importer of peewee."""
 
-from wcp360.storage.ledger import Ledger, TargetOutcome, TargetStatus
+from wcp360.storage.ledger import Ledger
 from wcp360.storage.migrate import migrate, pending_migrations
 from wcp360.storage.store import SqlStore
 from wcp360.storage.tokens import NewToken, Tokens, TokenView
@@ -9,8 +9,6 @@ __all__ = [
     "Ledger",
     "NewToken",
     "SqlStore",
-    "TargetOutcome",
-    "TargetStatus",
     "TokenView",
     "Tokens",
     "migrate",

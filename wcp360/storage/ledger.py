@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 from wcp360.core.ids import new_id
-from wcp360.core.ports import Target
+from wcp360.core.ports import Target, TargetOutcome, TargetStatus
 from wcp360.core.resources import Ref
 from wcp360.core.views import ChangeStatus, PredictedItem, RecordStatus
 from wcp360.storage.desired import WAITING, is_pending, target_of
@@ -19,25 +17,6 @@ from wcp360.storage.store import SqlStore
 from wcp360.storage.tables import CHUNK, Row, insert_all
 from wcp360.storage.times import now_text
 from wcp360.storage.unit import Unit
-
-
-class TargetStatus(StrEnum):
-    """What a run did to a target. INTERRUPTED is tried again after a pause."""
-
-    APPLIED = "applied"
-    FAILED = "failed"
-    INTERRUPTED = "interrupted"
-
-
-@dataclass(frozen=True, slots=True)
-class TargetOutcome:
-    """What came of one target; ``facts`` None keeps those of earlier runs."""
-
-    ref: Ref
-    revision: int
-    status: TargetStatus
-    reason: str = ""
-    facts: dict[str, Any] | None = None
 
 
 class Ledger(Previews):

@@ -17,10 +17,11 @@ import pytest
 from tests.unit.engine.toy import ROOT, make_collection
 from wcp360.core.config import EngineSettings, Settings
 from wcp360.core.ids import new_id
+from wcp360.core.ports import TargetOutcome, TargetStatus
 from wcp360.core.resources import Life, Ref, RoleItem, Spec
 from wcp360.core.views import ChangeStatus, ChangeView
 from wcp360.engine.bell import Bell
-from wcp360.storage import Ledger, SqlStore, TargetOutcome, TargetStatus, migrate
+from wcp360.storage import Ledger, SqlStore, migrate
 
 NODE = "local"
 PROCESS = """
@@ -32,20 +33,6 @@ logging.basicConfig(level="INFO", format="%(asctime)s %(name)s %(message)s")
 panel = Panel(Path(sys.argv[1]))
 serve_engine(panel.store, panel.ledger, panel.settings, collection=panel.collection)
 """
-
-
-class BridgedLedger(Ledger):
-    """Storage's ledger, given outcomes in storage's own type."""
-
-    def record(self, run_id: str, outcomes: Any) -> list[str]:
-        return super().record(run_id, _bridged(outcomes))
-
-    def refuse(self, node: str, outcomes: Any) -> list[str]:
-        return super().refuse(node, _bridged(outcomes))
-
-
-def _bridged(outcomes: Any) -> list[TargetOutcome]:
-    return [TargetOutcome(o.ref, o.revision, TargetStatus(o.status.value), o.reason, o.facts) for o in outcomes]
 
 
 class FreeSpec(Spec):
@@ -62,7 +49,7 @@ class Panel:
         engine = EngineSettings(sweep=0.5, lease=3, run_timeout=60, retry=0.2)
         self.settings = Settings(state_dir=base / "state", engine=engine)
         self.store = SqlStore(base / "wcp360.db")
-        self.ledger = BridgedLedger(self.store, retry=engine.retry)
+        self.ledger = Ledger(self.store, retry=engine.retry)
         self.bell = Bell(self.settings)
         self.process: subprocess.Popen[bytes] | None = None
 

@@ -7,12 +7,10 @@ from typing import Any
 import pytest
 
 from tests.unit.engine.panel import NODE, FreeSpec, Panel
-from wcp360.core.ports import Target
+from wcp360.core.ports import Target, TargetOutcome, TargetStatus
+from wcp360.core.ports import TargetStatus as Kept
 from wcp360.core.resources import Life, Ref, RoleItem
 from wcp360.engine.batch import compile_batches, expected_reports, fair_share, items_to_send
-from wcp360.engine.ports import TargetStatus
-from wcp360.storage import TargetOutcome
-from wcp360.storage import TargetStatus as Kept
 
 DEMO = Ref("tenant", "demo")
 
@@ -32,7 +30,7 @@ def settle(panel: Panel, status: TargetStatus, *names: str) -> None:
     targets = panel.ledger.pending(NODE)
     run = panel.ledger.begin_run(NODE, targets, correlation="c")
     outcomes = [
-        TargetOutcome(t.ref, t.wanted, Kept(status.value) if t.ref.name in names else Kept.APPLIED, "no")
+        TargetOutcome(t.ref, t.wanted, status if t.ref.name in names else TargetStatus.APPLIED, "no")
         for t in targets
     ]
     panel.ledger.record(run, outcomes)

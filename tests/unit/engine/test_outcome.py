@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from wcp360.core.ports import TargetStatus
 from wcp360.engine.outcome import Report, judge, predicted, read_report, why_broken
-from wcp360.engine.ports import TargetStatus
 
 GOOD = {"web1": {"ok": 3, "changed": 1, "failures": 0, "unreachable": 0}}
 

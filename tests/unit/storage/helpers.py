@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from wcp360.core.ids import new_id
+from wcp360.core.ports import TargetOutcome, TargetStatus
 from wcp360.core.resources import Life, Ref, RoleItem, Spec
 from wcp360.core.views import ChangeView, RecordStatus
-from wcp360.storage import Ledger, SqlStore, TargetOutcome, TargetStatus
+from wcp360.storage import Ledger, SqlStore
 from wcp360.storage.unit import Unit
 
 NODE = "web1"

@@ -147,7 +147,7 @@ def test_a_tenant_stays_until_all_it_owns_is_gone(store: SqlStore, ledger: Ledge
             want(unit, ref, life=Life.ABSENT)
         accept(unit)
     targets = {target.ref: target for target in ledger.pending()}
-    from wcp360.storage import TargetOutcome, TargetStatus
+    from wcp360.core.ports import TargetOutcome, TargetStatus
 
     run = ledger.begin_run(NODE, list(targets.values()), correlation="")
     ledger.record(run, [TargetOutcome(ACME, targets[ACME].wanted, TargetStatus.APPLIED)])

@@ -9,9 +9,10 @@ import pytest
 
 from wcp360.core.errors import NotFound
 from wcp360.core.ids import new_id
+from wcp360.core.ports import TargetOutcome, TargetStatus
 from wcp360.core.resources import Life, Ref, RoleItem
 from wcp360.core.views import ChangeStatus, FileDiff, PredictedItem, RecordStatus
-from wcp360.storage import Ledger, SqlStore, TargetOutcome, TargetStatus
+from wcp360.storage import Ledger, SqlStore
 
 from .helpers import NODE, accept, converge, submit, want
 

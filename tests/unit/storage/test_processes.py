@@ -18,7 +18,7 @@ from .helpers import content_hash, converge
 from .worker import REF
 
 WORKER = Path(__file__).with_name("worker.py")
-PROCESSES, TIMES = 8, 40
+PROCESSES, TIMES = 8, 25
 
 
 def start(job: str, store: SqlStore, argument: object) -> subprocess.Popen[str]:

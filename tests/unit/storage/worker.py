@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 from wcp360.core.ids import new_id
+from wcp360.core.ports import TargetOutcome, TargetStatus
 from wcp360.core.resources import Ref, RoleItem, Spec
-from wcp360.storage import Ledger, SqlStore, TargetOutcome, TargetStatus, migrate
+from wcp360.storage import Ledger, SqlStore, migrate
 
 
 class Text(Spec):

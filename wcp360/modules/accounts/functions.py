@@ -6,6 +6,7 @@ from typing import Any
 
 from wcp360.core.actor import Actor
 from wcp360.core.errors import Conflict
+from wcp360.core.lifecycle import require_module
 from wcp360.core.ports import State
 from wcp360.core.resources import Life, Ref, Resource
 from wcp360.core.status import status_of
@@ -20,6 +21,7 @@ from wcp360.modules.accounts.inputs import (
     TenantView,
 )
 
+NAME = "accounts"
 KIND = "tenant"
 # Above Debian's range for people (1000 to 59999 starts low) and below the kernel's overflow ids; docs/adr names why.
 FIRST_UID, LAST_UID = 20_000, 59_999
@@ -61,6 +63,7 @@ def create_tenant(state: State, given: TenantCreate, actor: Actor, default_node:
         )
     node = given.node or default_node
     state.get(Ref("node", node))
+    require_module(state, actor, NAME, node)
     number = state.allocate("uid", FIRST_UID, LAST_UID)
     spec = TenantSpec(
         uid=number,

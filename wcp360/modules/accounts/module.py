@@ -24,8 +24,8 @@ from wcp360.modules.accounts.inputs import (
 def build(default_node: str) -> Module:
     """Declare the module; ``default_node`` serves the tenants that name none."""
     return Module(
-        name="accounts",
-        title="Tenants",
+        name=functions.NAME,
+        title="Tenants (Unix accounts and file transfer)",
         operations=(
             query(
                 "tenant.list",
@@ -54,7 +54,7 @@ def build(default_node: str) -> Module:
                 tenant_of=functions.owner,
                 example={"name": "acme", "display_name": "Acme Ltd", "php_settings": {"memory_limit": "256M"}},
                 key="name",
-                conflicts=("name_taken", "being_removed", "exhausted"),
+                conflicts=("name_taken", "being_removed", "exhausted", "module_disabled", "module_not_installed"),
             ),
             change(
                 "tenant.update",
@@ -95,5 +95,6 @@ def build(default_node: str) -> Module:
             ),
         ),
         types=(ResourceType("tenant", TenantSpec, desired.nodes),),
-        renderers=(Renderer("tenant", desired.items, desired.depends),),
+        renderers=(Renderer("tenant", desired.items, desired.depends), Renderer("module", desired.server)),
+        roles=("tenant",),
     )

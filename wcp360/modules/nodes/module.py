@@ -5,10 +5,11 @@ from __future__ import annotations
 from wcp360.core.actor import Actor
 from wcp360.core.declare import change, query
 from wcp360.core.errors import Conflict
+from wcp360.core.lifecycle import MODULE
 from wcp360.core.operation import of_server
 from wcp360.core.ports import State
 from wcp360.core.registry import Module
-from wcp360.core.resources import Life, Ref, Renderer, Resource, ResourceType, RoleItem
+from wcp360.core.resources import Life, Ref, Renderer, Resource, ResourceType
 from wcp360.core.status import status_of
 from wcp360.core.views import Page
 from wcp360.modules.nodes.hostkey import confirmed_key
@@ -55,7 +56,7 @@ def build() -> Module:
             ),
             change(
                 "node.check",
-                "Connect to a server again, learn its facts and converge its base.",
+                "Connect to a server again and learn its facts.",
                 input=NodeKey,
                 function=check_node,
                 tenant_of=of_server,
@@ -75,16 +76,18 @@ def build() -> Module:
             ),
         ),
         types=(ResourceType(KIND, NodeSpec, lambda resource, state: (resource.ref.name,)),),
-        renderers=(Renderer(KIND, server),),
+        renderers=(Renderer(KIND, lambda resource, state: (), last),),
     )
 
 
 EXAMPLE_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ5yoFGzpPcqWnhqtA7a9tw1XzsmqRVRHzZZ1mAQ5Ggu"
 
 
-def server(node: Resource, state: State) -> tuple[RoleItem, ...]:
-    """Compile the server level that every node has: groups, SFTP and the trash of the role ``tenant``."""
-    return (RoleItem("server", {"tenant": "absent" if node.life is Life.ABSENT else True}),)
+def last(node: Resource, state: State, name: str) -> tuple[Ref, ...]:
+    """A node goes after the modules on it; a run without role items only learns the node's facts."""
+    if node.life is not Life.ABSENT:
+        return ()
+    return tuple(target.ref for target in state.targets([name]) if target.ref.kind == MODULE)
 
 
 def pin_host_key(given: NodeCreate) -> NodeCreate:
@@ -115,22 +118,24 @@ def create_node(state: State, given: NodeCreate, actor: Actor) -> None:
 
 
 def check_node(state: State, given: NodeKey, actor: Actor) -> None:
-    """Ask for the node's base to be converged again."""
+    """Ask for the node to be looked at again."""
     state.retry(state.get(Ref(KIND, given.name)).ref)
 
 
 def delete_node(state: State, given: NodeKey, actor: Actor) -> None:
-    """Leave a tombstone, unless something still lives on the node."""
+    """Leave tombstones for the node and the modules on it, unless a tenant still lives there."""
     ref = Ref(KIND, given.name)
     state.get(ref)
-    others = sorted(str(target.ref) for target in state.targets([given.name]) if target.ref != ref)
+    there = sorted(target.ref for target in state.targets([given.name]) if target.ref != ref)
+    others = [str(other) for other in there if other.kind != MODULE]
     if others:
         listed = ", ".join(others[:5]) + (" and more" if len(others) > 5 else "")
         raise Conflict(
-            f"The node {given.name} still serves {listed}. Delete tenants and remove modules there first.",
+            f"The node {given.name} still serves {listed}. Delete the tenants there first.",
             code="in_use",
         )
-    state.bury(ref, purge=False)
+    for other in [*there, ref]:
+        state.bury(other, purge=False)
 
 
 def _view(state: State, resource: Resource) -> NodeView:

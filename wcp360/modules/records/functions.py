@@ -23,7 +23,7 @@ from wcp360.modules.records.inputs import (
     SequenceList,
 )
 
-ROLES = {"node": ["tenant"], "tenant": ["tenant", "php_fpm"], "domain": ["php_fpm", "nginx"]}
+ROLES = {"tenant": ["tenant", "php_fpm"], "domain": ["php_fpm", "nginx"]}
 
 
 def change_owner(state: State, given: RecordKey) -> str | None:
