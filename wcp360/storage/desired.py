@@ -83,6 +83,18 @@ class DesiredPart(Part):
         assert written is not None, ref  # noqa: S101 - it was written two lines above
         return written
 
+    def bury(self, ref: Ref, *, purge: bool) -> None:
+        """Turn a resource into a tombstone and mark it touched; a tombstone stays as it is. Raises NotFound."""
+        self._writing()
+        row = self._resource_row(ref)
+        if row is None:
+            raise NotFound(f"There is no {ref.kind} {ref.name!r}. Check the name.")
+        if row["life"] != Life.ABSENT.value:
+            table = self.tables.resource
+            values = {"life": Life.ABSENT.value, "purge": int(purge), "updated": now_text()}
+            table.update(**values).where(matches(table, ref)).execute()
+        self.touched.add(ref)
+
     def outcomes(self, ref: Ref) -> list[ResourceOutcome]:
         """Return how far the resource has come on each of its nodes."""
         return [outcome_of(row) for row in self._target_rows(ref)]

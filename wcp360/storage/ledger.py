@@ -239,7 +239,7 @@ def _close(unit: Unit, node: str, refs: Sequence[Ref]) -> list[str]:
     waiting = _waiting(unit, node, refs)
     for row in waiting:
         _resolve(unit, row, targets[ref_of(row)])
-    unit.bury(refs)
+    unit.sweep_tombstones(refs)
     return unit.finish_changes(row["change"] for row in waiting)
 
 

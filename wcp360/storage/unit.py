@@ -48,7 +48,7 @@ class Unit(DesiredPart, RecordsPart):
         }
         self.tables.change.insert(status=ChangeStatus.PENDING.value, reason="", finished=None, **row).execute()
         insert_all(self.tables.change_target, tied)
-        self.bury(self.touched)
+        self.sweep_tombstones(self.touched)
         if self.finish_changes([change_id], tell=False):
             self._born_finished.append(change_id)
         return self.change(change_id)
@@ -133,7 +133,7 @@ class Unit(DesiredPart, RecordsPart):
             finished += self._finish(waiting[start : start + CHUNK], tell)
         return finished
 
-    def bury(self, refs: Iterable[Ref]) -> list[Ref]:
+    def sweep_tombstones(self, refs: Iterable[Ref]) -> list[Ref]:
         """Remove the tombstones among ``refs`` that are applied on all their nodes, and what they claimed.
 
         A tenant's stays for as long as anything is left that it owns: its name and numbers are not free before.
@@ -151,7 +151,7 @@ class Unit(DesiredPart, RecordsPart):
             buried.append(ref)
             if ref.kind != TENANT and resource["tenant"] is not None:
                 owners.add(Ref(TENANT, resource["tenant"]))
-        return buried + (self.bury(owners) if owners else [])
+        return buried + (self.sweep_tombstones(owners) if owners else [])
 
     def _may_be_buried(self, ref: Ref) -> bool:
         if ref.kind == TENANT and len(self.of_tenant(ref.name)) > 1:

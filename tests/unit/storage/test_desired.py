@@ -127,6 +127,26 @@ def test_a_tombstone_holds_its_name_and_claims_until_it_is_applied(store: SqlSto
         assert state.change(change.id).status is ChangeStatus.SUCCEEDED
 
 
+def test_burying_keeps_what_was_written_and_is_done_once(store: SqlStore, ledger: Ledger) -> None:
+    submit(store, SITE, "a", tenant="acme")
+    converge(ledger)
+    items = (RoleItem("nginx_sites", {"id": str(SITE), "state": "absent"}),)
+    for purge in (True, False):
+        with store.write() as unit:
+            unit.bury(SITE, purge=purge)
+            assert unit.touched == {SITE}
+            unit.want(SITE, items, (NODE,), {})
+            change = accept(unit)
+        assert change.resources[0].revision == 2 and change.status is ChangeStatus.PENDING
+    with store.read() as state:
+        tombstone = state.find(SITE)
+        assert tombstone is not None and tombstone.purge and tombstone.spec == {"text": "a"}
+        with pytest.raises(RuntimeError):
+            state.bury(SITE, purge=False)
+    with pytest.raises(NotFound), store.write() as unit:
+        unit.bury(ACME, purge=False)
+
+
 def test_a_tombstone_waits_for_every_node(store: SqlStore, ledger: Ledger) -> None:
     submit(store, SITE, nodes=("web1", "web2"))
     for node in ("web1", "web2"):
