@@ -10,7 +10,6 @@ import structlog
 from flask import Flask, Response, current_app, g, request
 
 from wcp360.api import health, openapi, problems, stream
-from wcp360.api.body import MAX_BYTES
 from wcp360.api.caller import correlation_id
 from wcp360.api.dispatch import Endpoint
 from wcp360.api.metrics import Metrics
@@ -61,7 +60,6 @@ def create_app(
         checks=checks or {},
     )
     app = Flask("wcp360", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = MAX_BYTES
     # An odd path is an unknown path; a redirect would carry a change elsewhere.
     app.url_map.merge_slashes = False
     app.url_map.redirect_defaults = False

@@ -10,10 +10,12 @@ import socket
 import threading
 import time
 from dataclasses import dataclass, field
+from typing import IO
 
+import structlog
 from flask import request
 from gunicorn.http.errors import ParseException
-from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
+from werkzeug.exceptions import ClientDisconnected
 
 from wcp360.api.body import MAX_BYTES
 from wcp360.core.errors import Malformed, TooLarge
@@ -89,14 +91,26 @@ WATCH = Watch()
 
 def read_body() -> bytes:
     """Return the request's body. Raises TooLarge, RequestTimeout or Malformed."""
+    expected = request.content_length
+    data = b""
     try:
-        data = request.stream.read()
-    except RequestEntityTooLarge:
-        raise TooLarge(f"The body is larger than {MAX_BYTES} bytes. Send less at once.") from None
+        if expected is None or expected <= MAX_BYTES:
+            data = _stream().read(MAX_BYTES + 1)
     except (ClientDisconnected, OSError, ParseException) as error:
-        if WATCH.end():
-            raise RequestTimeout(f"The body did not arrive within {WATCH.seconds:g} seconds. Send it again.") from None
-        raise Malformed("The body ended early or is not framed as HTTP wants it. Send it again.") from error
+        expected = max(expected or 0, 1)
+        structlog.get_logger().info("The body cannot be read.", reason=repr(error))
     if WATCH.end():
         raise RequestTimeout(f"The body did not arrive within {WATCH.seconds:g} seconds. Send it again.")
+    if max(expected or 0, len(data)) > MAX_BYTES:
+        raise TooLarge(f"The body is larger than {MAX_BYTES} bytes. Send less at once.")
+    if len(data) < (expected or 0):
+        raise Malformed("The body ended early or is not framed as HTTP wants it. Send it again.")
     return data
+
+
+def _stream() -> IO[bytes]:
+    """Return gunicorn's own stream, which knows its end: Werkzeug's would cut a chunked body at the limit silently."""
+    if "wsgi.input_terminated" in request.environ:
+        stream: IO[bytes] = request.environ["wsgi.input"]
+        return stream
+    return request.stream

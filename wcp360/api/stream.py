@@ -20,14 +20,19 @@ from wcp360.api.patient import PatientSocket, SlowReader
 from wcp360.api.problems import answer
 from wcp360.api.services import Services
 from wcp360.core.actor import Actor
-from wcp360.core.errors import FieldError, Forbidden, Invalid, TooManyRequests
+from wcp360.core.errors import FieldError, Forbidden, Invalid, Malformed, TooManyRequests
 from wcp360.core.routes import PREFIX
 
 PATH = f"{PREFIX}/stream"
 PERMISSION = "event.read"
 BATCH = 200
 MAX_MESSAGE = 1024
-_UPGRADE_NEEDED = 426
+
+
+class UpgradeNeeded(Malformed):
+    """The path is a WebSocket and the request is no handshake."""
+
+    status, code, title = 426, "upgrade_needed", "Open a WebSocket here"
 
 
 def install(app: Flask, services: Services) -> None:
@@ -51,8 +56,7 @@ def install(app: Flask, services: Services) -> None:
 
 def _plain() -> Response:
     """Answer a request that is no WebSocket handshake."""
-    response = answer(Invalid("This path is a WebSocket; ask GET /api/v1/events for events page by page."))
-    response.status_code = _UPGRADE_NEEDED
+    response = answer(UpgradeNeeded("This path is a WebSocket. GET /api/v1/events answers events page by page."))
     response.headers["Upgrade"] = "websocket"
     return response
 

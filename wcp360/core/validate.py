@@ -11,6 +11,10 @@ from wcp360.core.errors import FieldError, Invalid
 
 Model = TypeVar("Model", bound=BaseModel)
 
+# Stable codes of our own for the commonest findings; the others are pydantic's types, which are stable as well.
+_CODES = {"value_error": "invalid", "missing": "required", "extra_forbidden": "unknown_field"}
+_MESSAGES = {"missing": "This field is required.", "extra_forbidden": "There is no such field; leave it out."}
+
 
 def validate(model: type[Model], data: Mapping[str, Any], *, lenient: bool = False, prefix: str = "") -> Model:
     """Return ``data`` as a ``model``, or raise Invalid with one entry per wrong field.
@@ -29,9 +33,15 @@ def field_errors(error: ValidationError, prefix: str = "") -> tuple[FieldError, 
     found = []
     for entry in error.errors(include_input=False, include_url=False, include_context=False):
         path = ".".join(str(part) for part in entry["loc"] if not _is_internal(part))
-        message = entry["msg"].removeprefix("Value error, ")
-        found.append(FieldError(".".join(part for part in (prefix, path) if part), message, entry["type"]))
+        code = _CODES.get(entry["type"], entry["type"])
+        found.append(FieldError(".".join(part for part in (prefix, path) if part), _message(entry), code))
     return tuple(found)
+
+
+def _message(entry: Any) -> str:
+    """Return a finding as a sentence: ours as written, pydantic's with a full stop."""
+    message = _MESSAGES.get(entry["type"]) or str(entry["msg"]).removeprefix("Value error, ")
+    return message if message.endswith((".", ")")) else f"{message}."
 
 
 def _is_internal(part: int | str) -> bool:
