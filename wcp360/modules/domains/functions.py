@@ -55,10 +55,11 @@ def create_domain(state: State, given: DomainCreate, actor: Actor, reserved: fro
     if found is not None and found.life is Life.ABSENT and found.tenant == given.tenant:
         raise Conflict(f"{given.name} is still being removed; wait for that to end.", code="being_removed")
     aliases = _default_aliases(state, given) if given.aliases is None else given.aliases
-    _claim(state, ref, given.tenant, aliases, reserved)
+    _check_names(state, ref, given.tenant, aliases, reserved)
     require_module(state, actor, WEBSERVER, tenant.spec["placement"][WEBSERVER])
     spec = DomainSpec(aliases=tuple(aliases), redirect=given.redirect, document_root=given.document_root, php=given.php)
     state.put(ref, spec, tenant=given.tenant)
+    state.claim(ref, given.tenant, [given.name, *aliases])
 
 
 def update_domain(state: State, given: DomainUpdate, actor: Actor, reserved: frozenset[str]) -> None:
@@ -66,7 +67,8 @@ def update_domain(state: State, given: DomainUpdate, actor: Actor, reserved: fro
     resource = state.get(Ref(KIND, given.name))
     changes = given.model_dump(exclude={"name"}, exclude_none=True)
     if given.aliases is not None:
-        _claim(state, resource.ref, str(resource.tenant), given.aliases, reserved)
+        _check_names(state, resource.ref, str(resource.tenant), given.aliases, reserved)
+        state.claim(resource.ref, str(resource.tenant), [given.name, *given.aliases])
     _put(state, resource, {**resource.spec, **changes}, resource.life)
 
 
@@ -99,8 +101,8 @@ def _default_aliases(state: State, given: DomainCreate) -> tuple[str, ...]:
     return (alias,)
 
 
-def _claim(state: State, ref: Ref, tenant: str, aliases: tuple[str, ...], reserved: frozenset[str]) -> None:
-    """Hold the domain's names. A name is refused when anybody has it, or another tenant one above or below it."""
+def _check_names(state: State, ref: Ref, tenant: str, aliases: tuple[str, ...], reserved: frozenset[str]) -> None:
+    """Refuse a name that anybody has, and one above or below a name of another tenant."""
     named = [("name", ref.name), *((f"aliases.{index}", alias) for index, alias in enumerate(aliases))]
     if len({name for _, name in named}) < len(named):
         raise _wrong_name("aliases", "The same name is given twice; leave the repetition out.")
@@ -114,7 +116,6 @@ def _claim(state: State, ref: Ref, tenant: str, aliases: tuple[str, ...], reserv
                     "the owner create it.",
                     code="name_taken",
                 )
-    state.claim(ref, tenant, [name for _, name in named])
 
 
 def _wrong_name(field: str, message: str) -> Invalid:
