@@ -20,6 +20,10 @@ MAX_TARGETS = 500
 # The role that takes a list of the request file, and so has to report on each of its elements.
 ROLE_OF = dict(zip(LISTS, ("tenant", "php_fpm", "nginx"), strict=True))
 NODE = "node"
+# After so many broken runs a target is no longer put together with fresh ones.
+SUSPECT_ATTEMPTS = 3
+# The words by which a reason says that the node was not reached at all.
+UNREACHABLE = "could not be reached"
 
 
 def compile_batches(state: State, only: Collection[Ref] | None = None) -> dict[str, Batch]:
@@ -52,6 +56,19 @@ def compile_node(state: State, node: str, chosen: Iterable[Target]) -> tuple[Bat
         "skipped": plan.skipped,
     }
     return batch, targets
+
+
+def set_apart(targets: list[Target]) -> list[Target]:
+    """Return the targets to take into the next batch, so that one that breaks every run does not hold up the others.
+
+    Those whose runs have broken again and again come after the rest and half by half, which finds the one that is to
+    blame in a few turns. A node that cannot be reached says nothing about its targets, and is tried as a whole.
+    """
+    suspects = [
+        target for target in targets if target.attempts >= SUSPECT_ATTEMPTS and UNREACHABLE not in target.reason
+    ]
+    innocent = [target for target in targets if target not in suspects]
+    return innocent or suspects[: (len(suspects) + 1) // 2]
 
 
 def fair_share(targets: list[Target], limit: int) -> list[Target]:

@@ -16,6 +16,7 @@ from typing import Any
 from wcp360.core.ports import TargetOutcome, TargetStatus
 from wcp360.core.resources import Ref
 from wcp360.core.views import FileDiff, PredictedItem
+from wcp360.engine.batch import UNREACHABLE
 
 # Far above what a batch of 500 resources writes; a node that sends more than this is not believed.
 MAX_BYTES = 256 * 2**20
@@ -73,7 +74,7 @@ def why_broken(report: Report, node: str, status: str, rc: int | None, said: str
     """
     for line in report.lines:
         if line["unreachable"]:
-            return f"Node {node} could not be reached: {brief(line['msg'])}"
+            return f"Node {node} {UNREACHABLE}: {brief(line['msg'])}"
     if status == "canceled":
         return "The run was ended because the engine was stopped or lost the node's lease."
     if status == "timeout":

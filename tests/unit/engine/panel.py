@@ -17,7 +17,6 @@ import pytest
 from tests.unit.engine.toy import ROOT, make_collection
 from wcp360.core.config import EngineSettings, Settings
 from wcp360.core.ids import new_id
-from wcp360.core.ports import TargetOutcome, TargetStatus
 from wcp360.core.resources import Life, Ref, RoleItem, Spec
 from wcp360.core.views import ChangeStatus, ChangeView
 from wcp360.engine.bell import Bell

@@ -8,9 +8,8 @@ import pytest
 
 from tests.unit.engine.panel import NODE, FreeSpec, Panel
 from wcp360.core.ports import Target, TargetOutcome, TargetStatus
-from wcp360.core.ports import TargetStatus as Kept
 from wcp360.core.resources import Life, Ref, RoleItem
-from wcp360.engine.batch import compile_batches, expected_reports, fair_share, items_to_send
+from wcp360.engine.batch import compile_batches, expected_reports, fair_share, items_to_send, set_apart
 
 DEMO = Ref("tenant", "demo")
 
@@ -30,8 +29,7 @@ def settle(panel: Panel, status: TargetStatus, *names: str) -> None:
     targets = panel.ledger.pending(NODE)
     run = panel.ledger.begin_run(NODE, targets, correlation="c")
     outcomes = [
-        TargetOutcome(t.ref, t.wanted, status if t.ref.name in names else TargetStatus.APPLIED, "no")
-        for t in targets
+        TargetOutcome(t.ref, t.wanted, status if t.ref.name in names else TargetStatus.APPLIED, "no") for t in targets
     ]
     panel.ledger.record(run, outcomes)
 
@@ -137,3 +135,14 @@ def test_only_limits_a_batch_to_named_resources(panel: Panel) -> None:
     panel.submit("demo", "x")
     panel.submit("other", "x")
     assert compiled(panel, only={DEMO})[NODE]["order"] == ["node:local", "tenant:demo"]
+
+
+def test_a_target_that_breaks_every_run_is_found_by_halving() -> None:
+    fresh = target(Ref("domain", "fresh"))
+    suspects = [target(Ref("domain", f"d{number}"), attempts=3, reason="the module crashed") for number in range(5)]
+    assert set_apart([*suspects, fresh]) == [fresh]
+    assert set_apart(suspects) == suspects[:3]
+    assert set_apart(suspects[:1]) == suspects[:1]
+    away = [replace(each, reason="Node web1 could not be reached: no route") for each in suspects]
+    assert set_apart([*away, fresh]) == [*away, fresh]
+    assert set_apart([]) == []
