@@ -43,7 +43,7 @@ class Host:
         return asdict(self)
 
 
-def up(engine: Engine, name: str, flavour: str, *, wait: float = 90) -> Host:
+def up(engine: Engine, name: str, flavour: str, *, wait: float = 240) -> Host:
     """Start a host (or return the running one of that name) and wait for systemd and SSH; `wait` in seconds."""
     if not NAME.fullmatch(name):
         raise HostsError(f"{name!r} cannot be a host name: use letters, digits and hyphens, at most 63")
