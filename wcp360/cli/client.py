@@ -33,11 +33,11 @@ class Refused(Failure):
 
 def describe(status: int, problem: Mapping[str, Any]) -> str:
     """Return a problem document as sentences, one line for each wrong field."""
-    lines = [safe(problem.get("detail") or problem.get("title") or f"The server answered {status}.")]
-    for error in problem.get("errors") or []:
-        if isinstance(error, dict):
-            lines.append(safe(f"  {error.get('field') or 'input'}: {error.get('message', '')}"))
-    return "\n".join(lines)
+    detail = safe(problem.get("detail") or problem.get("title") or f"The server answered {status}.")
+    errors = [error for error in problem.get("errors") or [] if isinstance(error, dict)]
+    lines = [safe(f"{error.get('field') or 'input'}: {error.get('message', '')}") for error in errors]
+    # A detail may itself be made of the fields; nobody needs to read them twice.
+    return "\n".join([detail, *(f"  {line}" for line in lines if line not in detail)])
 
 
 class _UnixConnection(http.client.HTTPConnection):

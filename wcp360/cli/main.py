@@ -41,6 +41,10 @@ def _dispatch(args: Sequence[str]) -> None:
 
     # Local commands work without a manifest: `init` must be able to run where the declarations are broken.
     alone = bool(args) and args[0] in local.NAMES and not os.environ.get("_WCP360_COMPLETE")
+    if os.environ.get("_WCP360_COMPLETE"):
+        from typer._completion_classes import completion_init
+
+        completion_init()
     groups = {} if alone else commands.build_groups(manifest.load())
     watch.add_to(groups)
     program = commands.root(groups, local.build())

@@ -1,0 +1,95 @@
+"""How long the CLI takes: `--help` below 0.4 s, `tenant list` with 500 tenants below 0.6 s.
+
+``python benchmarks/cli.py`` starts a server on a state directory of its own, whose tenants live on a node that does
+not exist, so that nothing of this machine is touched. It prints the median of several calls, and ends with 1 where
+one is over its limit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+TENANTS = 500
+CALLS = 9
+LIMITS = {"--help": 0.4, "tenant list": 0.6}
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ5yoFGzpPcqWnhqtA7a9tw1XzsmqRVRHzZZ1mAQ5Ggu"
+
+
+def cli(environment: dict[str, str], *args: str, given: str = "") -> subprocess.CompletedProcess[str]:
+    """Run the CLI as a user does: a fresh process."""
+    argv = [sys.executable, "-m", "wcp360.cli.main", *args]
+    return subprocess.run(argv, env=environment, cwd=ROOT, input=given, capture_output=True, text=True, check=False)
+
+
+def environment(base: Path) -> dict[str, str]:
+    """Return the environment of a server of our own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("WCP360_")}
+    own = {"WCP360_STATE_DIR": str(base / "state"), "WCP360_API__PORT": str(port), "PYTHONPATH": str(ROOT)}
+    return kept | own | {"XDG_CACHE_HOME": str(base / "cache")}
+
+
+def fill(env: dict[str, str]) -> None:
+    """Accept 500 tenants as one change; the node's port 9 (discard) answers nobody."""
+    node = {"name": "nowhere", "address": "127.0.0.1", "port": 9, "host_key": KEY}
+    operations = [{"operation": "node.create", "input": node}]
+    operations += [
+        {"operation": "tenant.create", "input": {"name": f"tenant{index}", "node": "nowhere", "display_name": "A name"}}
+        for index in range(TENANTS)
+    ]
+    done = cli(env, "change", "create", "-", "--no-wait", given=json.dumps(operations))
+    if done.returncode != 0:
+        sys.exit(done.stderr)
+
+
+def median(env: dict[str, str], *args: str) -> float:
+    """Return the median time of several calls, in seconds; the first one, which fills caches, does not count."""
+    times = []
+    for _ in range(CALLS + 1):
+        began = time.perf_counter()
+        done = cli(env, *args)
+        times.append(time.perf_counter() - began)
+        if done.returncode != 0:
+            sys.exit(done.stderr)
+    return statistics.median(times[1:])
+
+
+def main() -> int:
+    """Measure, print, and compare with the limits."""
+    with tempfile.TemporaryDirectory(prefix="wcp360-benchmark-") as name:
+        base = Path(name)
+        env = environment(base)
+        made = cli(env, "init", "--without-node")
+        if made.returncode != 0:
+            sys.exit(made.stderr)
+        with (base / "serve.log").open("wb") as log:
+            argv = [sys.executable, "-m", "wcp360.cli.main", "serve"]
+            server = subprocess.Popen(argv, env=env, cwd=ROOT, stdout=log, stderr=log)
+        try:
+            while cli(env, "audit", "verify").returncode != 0:
+                time.sleep(0.2)
+            fill(env)
+            figures = {call: median(env, *call.split()) for call in LIMITS}
+            rows = cli(env, "tenant", "list").stdout.count("\n") - 1
+        finally:
+            server.terminate()
+            server.wait(10)
+    for call, seconds in figures.items():
+        print(f"wcp360 {call:<12} {seconds:.3f} s  (limit {LIMITS[call]} s)")
+    print(f"{rows} tenants listed; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    return int(rows != TENANTS or any(seconds > LIMITS[call] for call, seconds in figures.items()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
