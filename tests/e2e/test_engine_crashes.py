@@ -37,6 +37,9 @@ def test_a_killed_engine_loses_nothing_and_does_nothing_twice(panel: Panel, poin
     with panel.engine():
         assert panel.finished(good.id).status is ChangeStatus.SUCCEEDED
         assert panel.finished(bad.id).resources[0].reason == "this is refused"
+        for _ in panel.waiting():
+            if not [run for run in panel.runs() if run.status is RecordStatus.RUNNING]:
+                break
     assert panel.changes_made() == ["good"]
     _assert_nothing_left(panel)
 
