@@ -32,7 +32,7 @@ def digest(directory: Path) -> dict[str, str]:
 
 
 def test_the_defaults_are_those_of_the_server() -> None:
-    assert (place.HOST, place.PORT) == (ApiSettings().host, ApiSettings().port)
+    assert (ApiSettings().host, ApiSettings().port) == (place.HOST, place.PORT)
     assert (place.CONFIG_FILE, place.STATE_DIR) == (DEFAULT_FILE, DEFAULT_STATE_DIR)
 
 

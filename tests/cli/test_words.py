@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 
 from wcp360.cli.client import fill
@@ -82,7 +84,7 @@ def test_a_secret_is_read_from_a_private_file_only(tmp_path, monkeypatch) -> Non
         gather(parameters, {"in_password": str(path)})
     path.chmod(0o600)
     assert gather(parameters, {"in_password": str(path)}) == {"password": "s3cret "}
-    monkeypatch.setattr("sys.stdin", open("/dev/null"))
+    monkeypatch.setattr("sys.stdin", io.StringIO())
     with pytest.raises(Failure, match="--password-file"):
         gather(parameters, {})
 
@@ -98,7 +100,7 @@ def test_a_preview_is_sorted_into_what_it_takes() -> None:
         {"name": "account demo", "before": "", "after": "uid 20000\n"},
         {"name": "service nginx", "before": "stopped", "after": "running"},
         {"name": "/etc/nginx/a.conf", "before": "listen 8080;\n", "after": "listen 80;\nlisten [::]:80;\n"},
-        {"name": "", "before": '{"path": "/etc/x", "state": "absent"}', "after": '{"path": "/etc/x", "state": "directory"}'},
+        {"name": "", "before": '{"path": "/e/x", "state": "absent"}', "after": '{"path": "/e/x", "state": "directory"}'},
         {"name": "/etc/old", "before": "x\n", "after": ""},
     ]  # fmt: skip
     findings = find([_item(diff=diffs), _item(not_checked="not installed yet"), _item(failed=True, message="no")])
@@ -106,7 +108,7 @@ def test_a_preview_is_sorted_into_what_it_takes() -> None:
         "Packages": 1, "Accounts": 1, "Services": 1, "Files": 3,
     }  # fmt: skip
     assert findings.ports == ["80"]
-    assert findings.sections["Files"][1] == {"name": "/etc/x", "before": "", "after": "directory"}
+    assert findings.sections["Files"][1] == {"name": "/e/x", "before": "", "after": "directory"}
     totals = findings.totals
     assert (totals.added, totals.changed, totals.removed, totals.failed, totals.not_checked) == (3, 2, 1, 1, 1)
 
