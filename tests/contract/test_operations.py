@@ -347,10 +347,23 @@ def _again(operation: str, **given: Any) -> Callable[[Panel], Answer]:
     return lambda panel: call(panel, REGISTRY.operation(operation), given)
 
 
+def _tenant_where_disabled(panel: Panel) -> Answer:
+    panel.submit("module.disable", name="webserver")
+    return call(panel, REGISTRY.operation("tenant.create"), {"name": "late"})
+
+
+def _tenant_where_not_installed(panel: Panel) -> Answer:
+    panel.submit("node.create", name="bare", address="192.0.2.11", host_key=KEY)
+    panel.token("modest", {"tenant.write"}, None)
+    return call(panel, REGISTRY.operation("tenant.create"), {"name": "late", "node": "bare"}, caller="modest")
+
+
 PROVOKED: dict[tuple[str, str], Callable[[Panel], Answer]] = {
     ("tenant.create", "name_taken"): _again("tenant.create", name="acme"),
     ("tenant.create", "being_removed"): _being_removed_tenant,
     ("tenant.create", "exhausted"): _exhausted,
+    ("tenant.create", "module_disabled"): _tenant_where_disabled,
+    ("tenant.create", "module_not_installed"): _tenant_where_not_installed,
     ("domain.create", "name_taken"): _again("domain.create", name="acme.example", tenant="acme"),
     ("domain.create", "being_removed"): _being_removed_domain,
     ("domain.create", "module_disabled"): _module_disabled,

@@ -14,14 +14,17 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from wcp360.core.errors import FieldError, Invalid, Malformed
-from wcp360.core.fields import clean_text
+from wcp360.core.fields import BIDI_CONTROLS, clean_text
 
 MAX_BYTES = 2**20
 MAX_DEPTH = 32
 # Longer than any number we store (2**63 has 19 digits), far below the length at which int() itself refuses.
 MAX_DIGITS = 40
 _BOM = b"\xef\xbb\xbf"
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# A string, or what is left when it is not closed: since one of the two always matches, no text is scanned twice.
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
+# Finds quickly whether a text needs a closer look at all: the categories Cc and Cs, and what ``clean_text`` adds.
+_SUSPECT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029" + "".join(sorted(BIDI_CONTROLS)) + "]")
 _BRACKET = re.compile(r"[\[\]{}]")
 
 
@@ -118,6 +121,8 @@ def _unclean(value: object, path: str) -> Iterator[FieldError]:
 
 
 def _unclean_text(value: str, path: str) -> Iterator[FieldError]:
+    if _SUSPECT.search(value) is None:
+        return
     try:
         clean_text(value)
     except ValueError as error:
