@@ -186,7 +186,7 @@ def test_a_change_set_is_read_from_standard_input(server: Server, node: str) -> 
     ]
     done = server.run("change", "create", "-", "--no-wait", stdin=json.dumps({"operations": operations}))
     assert done.returncode == 0, done.stderr
-    operations[0]["input"]["name"] = "second"
+    operations[0]["input"]["name"] = operations[1]["input"]["tenant"] = "second"
     done = server.run("change", "create", "-", "--no-wait", stdin=json.dumps(operations))
     assert done.returncode == Exit.CONFLICT, done.stderr
     assert server.run("tenant", "show", "second").returncode == Exit.NOT_FOUND

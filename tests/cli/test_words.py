@@ -100,7 +100,7 @@ def test_a_preview_is_sorted_into_what_it_takes() -> None:
         {"name": "account demo", "before": "", "after": "uid 20000\n"},
         {"name": "service nginx", "before": "stopped", "after": "running"},
         {"name": "/etc/nginx/a.conf", "before": "listen 8080;\n", "after": "listen 80;\nlisten [::]:80;\n"},
-        {"name": "", "before": '{"path": "/e/x", "state": "absent"}', "after": '{"path": "/e/x", "state": "directory"}'},
+        {"name": "", "before": '{"path": "/e/x", "state": "absent"}', "after": '{"path": "/e/x", "state": "link"}'},
         {"name": "/etc/old", "before": "x\n", "after": ""},
     ]  # fmt: skip
     findings = find([_item(diff=diffs), _item(not_checked="not installed yet"), _item(failed=True, message="no")])
@@ -108,7 +108,7 @@ def test_a_preview_is_sorted_into_what_it_takes() -> None:
         "Packages": 1, "Accounts": 1, "Services": 1, "Files": 3,
     }  # fmt: skip
     assert findings.ports == ["80"]
-    assert findings.sections["Files"][1] == {"name": "/e/x", "before": "", "after": "directory"}
+    assert findings.sections["Files"][1] == {"name": "/e/x", "before": "", "after": "link"}
     totals = findings.totals
     assert (totals.added, totals.changed, totals.removed, totals.failed, totals.not_checked) == (3, 2, 1, 1, 1)
 
