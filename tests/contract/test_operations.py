@@ -348,7 +348,7 @@ def _again(operation: str, **given: Any) -> Callable[[Panel], Answer]:
 
 
 def _tenant_where_disabled(panel: Panel) -> Answer:
-    panel.submit("module.disable", name="webserver")
+    panel.submit("module.disable", name="accounts")
     return call(panel, REGISTRY.operation("tenant.create"), {"name": "late"})
 
 
