@@ -126,7 +126,11 @@ def _is_host(host: str) -> bool:
 def _stem(name: str) -> str:
     if len(name) <= LONGEST_FILE_STEM:
         return name
-    return f"{name[:200]}_{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+    return _short(name)
+
+
+def _short(name: str) -> str:
+    return f"{name[:130]}_{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
 def nginx_failures(results: Iterable[Mapping[str, Any]]) -> dict[str, str]:
@@ -216,13 +220,14 @@ def nginx_removals(
         common = {**_ownership(site), "state": "absent"}
         web = {"base": base, "path": _below_base(site), "trash": f"{base}/.wcp360-trash", "purge": site["purge"]}
         logs = {"base": log_directory, "path": site["name"], "trash": f"{log_directory}/.trash", "purge": True}
-        items += [{**common, **web, "trash_name": _trash_name(site)}, {**common, **logs}]
+        items += [{**common, "trash_name": _trash_name(site), **where} for where in (web, logs)]
     return items
 
 
 def _trash_name(site: Mapping[str, Any]) -> str:
     # The name, the owner and a time stamp of 16 characters have to fit into the 255 bytes of a file name.
-    return f"{site['tenant']}-{site['uid']}-{site['name'][:150]}"
+    name = site["name"] if len(site["name"]) <= 150 else _short(site["name"])
+    return f"{site['tenant']}-{site['uid']}-{name}"
 
 
 def nginx_probes(
