@@ -7,12 +7,14 @@ totals, and every role that was given an item must have reported on it.
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from wcp360.core.ids import ULID_PATTERN
 from wcp360.core.ports import TargetOutcome, TargetStatus
 from wcp360.core.resources import Ref
 from wcp360.core.views import FileDiff, PredictedItem
@@ -22,6 +24,8 @@ from wcp360.engine.batch import UNREACHABLE
 MAX_BYTES = 256 * 2**20
 MAX_REASON = 1000
 NODE_ITEM = "node"
+# A part of every path in a run's private directory.
+_OWN_PATH = re.compile(rf"/runs/{ULID_PATTERN}/", re.ASCII)
 _MEMBERS = frozenset(("task", "role", "changed", "failed", "skipped", "unreachable", "msg", "items", "diff"))
 
 
@@ -224,13 +228,26 @@ def _of_line(line: dict[str, Any]) -> Iterator[PredictedItem]:
 def _diffs(entries: list[dict[str, Any]] | None) -> list[FileDiff]:
     return [
         FileDiff(
-            name=str(entry.get("after_header") or entry.get("before_header") or ""),
+            name=_diff_name(entry),
             before=_text(entry.get("before", "")),
             after=_text(entry.get("after", entry.get("prepared", ""))),
         )
         for entry in entries or ()
         if isinstance(entry, dict) and entry
     ]
+
+
+def _diff_name(entry: dict[str, Any]) -> str:
+    """Return what a difference is about.
+
+    ansible-core's file gives no header but a path among the attributes, and its copy and template head the new side
+    with their own source on the controller, which is another one in each run.
+    """
+    for side in (entry.get("before"), entry.get("after")):
+        if isinstance(side, dict) and side.get("path"):
+            return str(side["path"])
+    name = str(entry.get("before_header") or entry.get("after_header") or "")
+    return PurePosixPath(name).name if _OWN_PATH.search(name) else name
 
 
 def _text(value: Any) -> str:

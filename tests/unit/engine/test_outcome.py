@@ -137,3 +137,18 @@ def test_a_damaged_file_is_not_believed(tmp_path: Path, text: str) -> None:
     path = tmp_path / "outcomes"
     path.write_text(json.dumps({"stats": GOOD}) + "\n" + text)
     assert "cannot be read" in why_broken(read_report(path), "web1", "successful", 0, "")
+
+
+@pytest.mark.parametrize(
+    ("entry", "name"),
+    [
+        ({"before_header": "account demo", "after_header": "account demo"}, "account demo"),
+        ({"before": {"path": "/etc/x", "state": "absent"}, "after": {"path": "/etc/x"}}, "/etc/x"),
+        ({"before_header": "/etc/x", "after_header": "/s/runs/01M8281BXF19XGGBFM2675G0KP/tmp/x.j2"}, "/etc/x"),
+        ({"before": "", "after_header": "/s/runs/01M8281BXF19XGGBFM2675G0KP/tmp/ansible/x.j2"}, "x.j2"),
+        ({}, None),
+    ],
+)
+def test_a_difference_is_named_the_same_in_every_run(entry: dict[str, Any], name: str | None) -> None:
+    (found,) = predicted(Report([line(changed=True, diff=[entry])], GOOD))
+    assert [diff.name for diff in found.diff] == ([] if name is None else [name])
