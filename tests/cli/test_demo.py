@@ -1,4 +1,4 @@
-"""What stands in the demo's way, and how it tells its own server from another process. The whole demo is `make demo`."""
+"""What stands in the demo's way, and how it knows its own server. The whole demo is `make demo`."""
 
 from __future__ import annotations
 
