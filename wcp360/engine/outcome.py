@@ -126,7 +126,12 @@ def skipped(batch: dict[str, Any]) -> list[TargetOutcome]:
 
 def predicted(report: Report) -> list[PredictedItem]:
     """Return what a run did or would do: whatever changed, failed or could not be checked, in order."""
-    return [item for line in report.lines for item in _of_line(line) if item.changed or item.failed or item.not_checked]
+    said: set[tuple[str, str, str]] = set()
+    found: list[PredictedItem] = []
+    for line in report.lines:
+        items = list(_of_line(line))
+        found += [_without_repeats(item, said) for item in items] if line["items"] is None else items
+    return [item for item in found if item.changed or item.failed or item.not_checked]
 
 
 def plain(text: str) -> str:
@@ -225,8 +230,17 @@ def _of_line(line: dict[str, Any]) -> Iterator[PredictedItem]:
         )
 
 
+def _without_repeats(item: PredictedItem, said: set[tuple[str, str, str]]) -> PredictedItem:
+    """Leave out what an earlier task has said already: in check mode two roles would both make a shared directory."""
+    entries = {(diff.name, diff.before, diff.after): diff for diff in item.diff}
+    fresh = [diff for entry, diff in entries.items() if entry not in said]
+    said.update(entries)
+    changed = item.changed and (bool(fresh) or not item.diff)
+    return item.model_copy(update={"diff": fresh, "changed": changed})
+
+
 def _diffs(entries: list[dict[str, Any]] | None) -> list[FileDiff]:
-    return [
+    found = [
         FileDiff(
             name=_diff_name(entry),
             before=_text(entry.get("before", "")),
@@ -235,6 +249,7 @@ def _diffs(entries: list[dict[str, Any]] | None) -> list[FileDiff]:
         for entry in entries or ()
         if isinstance(entry, dict) and entry
     ]
+    return [diff for diff in found if diff.before != diff.after]
 
 
 def _diff_name(entry: dict[str, Any]) -> str:

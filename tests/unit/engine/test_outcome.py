@@ -150,5 +150,19 @@ def test_a_damaged_file_is_not_believed(tmp_path: Path, text: str) -> None:
     ],
 )
 def test_a_difference_is_named_the_same_in_every_run(entry: dict[str, Any], name: str | None) -> None:
-    (found,) = predicted(Report([line(changed=True, diff=[entry])], GOOD))
+    differing = entry and {"before": "1", "after": "2"} | entry
+    (found,) = predicted(Report([line(changed=True, diff=[differing])], GOOD))
     assert [diff.name for diff in found.diff] == ([] if name is None else [name])
+
+
+def test_what_two_roles_would_both_make_is_said_once() -> None:
+    shared = {
+        "before": {"path": "/var/log/x", "state": "absent"},
+        "after": {"path": "/var/log/x", "state": "directory"},
+    }
+    same = {"before": {"path": "/etc"}, "after": {"path": "/etc"}}
+    lines = [line(role=role, changed=True, diff=[shared, same]) for role in ("php_fpm", "nginx")]
+    (found,) = predicted(Report(lines, GOOD))
+    assert (found.resource, [diff.name for diff in found.diff]) == ("server:php_fpm", ["/var/log/x"])
+    no_diff = predicted(Report([line(changed=True), line(changed=True)], GOOD))
+    assert len(no_diff) == 2
