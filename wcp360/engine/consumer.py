@@ -34,8 +34,8 @@ from wcp360.engine.runner import PLAYBOOK, Executor, find_ansible_playbook
 
 log = logging.getLogger("wcp360.engine")
 
-# Each of Huey's threads looks this often. With four at 0.05 s the idle engine took 1.2 % of a core on a busy machine;
-# twice as long halves that, and still one of the four finds work after 25 ms on average.
+# Each of Huey's threads looks this often. Measured with four threads and a sweep every 0.5 s: the idle engine took
+# 0.9 % of a core (at 0.05 s 1.2 %, on a busier machine), and a run had begun 0.1 s after its change was submitted.
 POLL_SECONDS = 0.1
 STOP_SECONDS = 4.0
 HEALTH_SECONDS = 10.0
