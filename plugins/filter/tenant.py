@@ -115,7 +115,12 @@ def _home(home: str, options: Item) -> Item:
         group = {"gid": web_gid} if for_web else {}
         directories.append({"path": f"{home}/{name}", "mode": mode, **group})
     seeds = [
-        {"path": f"{home}/{seed['path']}", "content": seed["content"], "mode": seed.get("mode", "0644"), "only_with": home}
+        {
+            "path": f"{home}/{seed['path']}",
+            "content": seed["content"],
+            "mode": seed.get("mode", "0644"),
+            "only_with": home,
+        }
         for seed in options["skeleton"]
     ]
     return {"directories": directories, "seeds": seeds}

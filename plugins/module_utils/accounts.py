@@ -305,9 +305,7 @@ def _delete(name: str) -> None:
 
 def _run(argv: list[str]) -> None:
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
-    done = subprocess.run(
-        argv, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(argv, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ItemError(f"{argv[0]} ended with code {done.returncode}: {(done.stderr or done.stdout).strip()}")
 

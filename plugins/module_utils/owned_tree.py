@@ -42,10 +42,15 @@ class Entry:
 
 
 class OwnedTree:
-    """Plans one item of the module; ``check`` allows for parents that other tasks of the run will have made."""
+    """Plans one item of the module; ``check`` allows for parents that other tasks of the run will have made.
 
-    def __init__(self, item: dict[str, Any], check: bool) -> None:
+    ``coming`` is shared by the items of one call in check mode: the directories that those before this one will have
+    put right, so that two items which need the same one predict it once.
+    """
+
+    def __init__(self, item: dict[str, Any], check: bool, coming: dict[str, Entry] | None = None) -> None:
         self.item = item
+        self.coming = coming if check and coming is not None else {}
         self.base: str = item["base"]
         self.check = check
         self.owners = {0, item["owner_uid"]}
@@ -61,6 +66,9 @@ class OwnedTree:
         steps += [step for spec in self.item["seeds"] for step in self._plan_seed(spec)]
         if self.created:
             steps[-1].apply = _in_turn(steps[-1].apply, self._hand_over)
+        if self.check:
+            entries = map(self._entry, self.item["directories"])
+            self.coming |= {self._shown(entry.parts): entry for entry in entries}
         return steps
 
     def _entry(self, spec: dict[str, Any]) -> Entry:
@@ -74,14 +82,12 @@ class OwnedTree:
     def _plan_directory(self, entry: Entry) -> list[Step]:
         header = self._shown(entry.parts)
         status = self._status(entry)
-        if status is None or _is_unfinished(status):
+        found = self.coming.get(header) or _as_entry(entry.parts, status)
+        if found is None:
             self.created.append(entry)
             return [Step(header, "", entry.text(), lambda: self._make(entry))]
-        if status.st_uid != entry.uid:
-            raise ItemError(
-                f"{header} belongs to the user with uid {status.st_uid}, not to uid {entry.uid}: left alone."
-            )
-        found = Entry(entry.parts, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid)
+        if found.uid != entry.uid:
+            raise ItemError(f"{header} belongs to the user with uid {found.uid}, not to uid {entry.uid}: left alone.")
         if found == entry:
             return []
         return [Step(header, found.text(), entry.text(), lambda: self._correct(entry))]
@@ -150,8 +156,7 @@ class OwnedTree:
             raise ItemError("An item with state absent needs 'path' and 'trash'.")
         if self.check and not os.path.isdir(self.base):
             return []
-        removal = Removal(self.item, self.owners)
-        return removal.plan()
+        return Removal(self.item, self.owners).plan(self.coming if self.check else None)
 
 
 class Removal:
@@ -169,21 +174,29 @@ class Removal:
         self.name = name
         self.grave = PURGE_PREFIX + self.name
 
-    def plan(self) -> list[Step]:
-        """Return the steps: making the trash where it is missing, and the removal."""
+    def plan(self, coming: dict[str, Entry] | None = None) -> list[Step]:
+        """Return the steps: making the trash where it is missing and not in ``coming``, and the removal."""
         header = os.path.join(self.base, *self.parts)
         status = self._status(header)
         half_deleted = self.purge and os.path.isdir(os.path.join(self.trash, self.grave))
         if status is None and not half_deleted:
             return []
-        steps = [] if self._trash_exists() else [Step(self.trash, "", "directory 0700 0:0\n", self._make_trash)]
+        if status and status.st_uid not in self.owners:
+            raise ItemError(f"{header} belongs to the user with uid {status.st_uid}: left alone.")
+        steps = self._plan_trash(coming)
         if status is None:
             return [*steps, Step(header, "half deleted by an interrupted run\n", "", self._finish)]
-        if status.st_uid not in self.owners:
-            raise ItemError(f"{header} belongs to the user with uid {status.st_uid}: left alone.")
         before = Entry(self.parts, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid).text()
         after = "" if self.purge else f"moved to {self.trash}\n"
         return [*steps, Step(header, before, after, self._purge if self.purge else self._move)]
+
+    def _plan_trash(self, coming: dict[str, Entry] | None) -> list[Step]:
+        if self._trash_exists() or self.trash in (coming or {}):
+            return []
+        made = Entry([], TRASH_MODE, 0, 0)
+        if coming is not None:
+            coming[self.trash] = made
+        return [Step(self.trash, "", made.text(), self._make_trash)]
 
     def _status(self, header: str) -> os.stat_result | None:
         try:
@@ -272,6 +285,13 @@ def _set(descriptor: int, entry: Entry) -> None:
     """Give what is open to its owner; the mode comes last, because a change of owner may clear bits of it."""
     os.fchown(descriptor, entry.uid, entry.gid)
     os.fchmod(descriptor, entry.mode)
+
+
+def _as_entry(parts: list[str], status: os.stat_result | None) -> Entry | None:
+    """Return what was found, None for nothing and for what a killed run left, which is taken up as new."""
+    if status is None or _is_unfinished(status):
+        return None
+    return Entry(parts, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid)
 
 
 def _is_unfinished(status: os.stat_result) -> bool:

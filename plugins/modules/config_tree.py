@@ -248,18 +248,18 @@ path:
   type: str
 """
 
-import contextlib  # noqa: E402
+import contextlib
 
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402
-from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree import (  # noqa: E402
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree import (
     ConfigTree,
     refused_as_a_whole,
     removal,
 )
-from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_entries import Entries  # noqa: E402
-from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_spec import ARGUMENTS  # noqa: E402
-from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_store import Store  # noqa: E402
-from ansible_collections.wcp360.hosting.plugins.module_utils.items import ItemError, finish, lock_or_fail  # noqa: E402
+from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_entries import Entries
+from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_spec import ARGUMENTS
+from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_store import Store
+from ansible_collections.wcp360.hosting.plugins.module_utils.items import ItemError, finish, lock_or_fail
 
 
 def remove(module: AnsibleModule) -> None:

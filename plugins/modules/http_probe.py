@@ -87,9 +87,9 @@ left_out:
   elements: str
 """
 
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402
-from ansible_collections.wcp360.hosting.plugins.module_utils.items import ItemResult, finish  # noqa: E402
-from ansible_collections.wcp360.hosting.plugins.module_utils.probe import Prober, usable  # noqa: E402
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.wcp360.hosting.plugins.module_utils.items import ItemResult, finish
+from ansible_collections.wcp360.hosting.plugins.module_utils.probe import Prober, usable
 
 ITEM = {
     "id": {"type": "str", "required": True},

@@ -139,10 +139,10 @@ items:
   elements: dict
 """
 
-from typing import Any  # noqa: E402
+from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402
-from ansible_collections.wcp360.hosting.plugins.module_utils import instances  # noqa: E402
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.wcp360.hosting.plugins.module_utils import instances
 
 SOCKETS = {
     "path": {"type": "path", "required": True},

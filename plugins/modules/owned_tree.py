@@ -155,7 +155,7 @@ items:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.wcp360.hosting.plugins.module_utils.items import converge_items
-from ansible_collections.wcp360.hosting.plugins.module_utils.owned_tree import OwnedTree
+from ansible_collections.wcp360.hosting.plugins.module_utils.owned_tree import Entry, OwnedTree
 
 OWNER = {"uid": {"type": "int"}, "gid": {"type": "int"}}
 DIRECTORY = {"path": {"type": "str", "required": True}, "mode": {"type": "str", "default": "0750"}, **OWNER}
@@ -188,7 +188,8 @@ ARGUMENTS = {
 def main() -> None:
     """Converge the trees, or preview that, and end with one result for each item."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    converge_items(module, lambda item: OwnedTree(item, module.check_mode).plan())
+    coming: dict[str, Entry] = {}
+    converge_items(module, lambda item: OwnedTree(item, module.check_mode, coming).plan())
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ansible_collections.wcp360.hosting.plugins.module_utils import purging
 from ansible_collections.wcp360.hosting.plugins.module_utils.items import ItemError
-from ansible_collections.wcp360.hosting.plugins.module_utils.owned_tree import OwnedTree
+from ansible_collections.wcp360.hosting.plugins.module_utils.owned_tree import Entry, OwnedTree
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="changes owners, so it needs root")
 UID, OTHER = 54321, 54322
@@ -186,3 +186,16 @@ def test_trash_is_emptied_by_age(tmp_path: Path) -> None:
     assert sorted(path.name for path in trash.iterdir()) == [new, "unknown"]
     trash.chmod(0o755)
     assert "not a private directory" in purging.empty_trash(str(trash), timedelta(days=0))[0]
+
+
+def test_items_of_one_call_predict_what_they_share_once(base: Path) -> None:
+    for name in ("a", "b"):
+        (base / name).mkdir()
+        os.chown(base / name, UID, UID)
+    trash = str(base / ".trash")
+    specs = [item(base, state="absent", path=name, trash=trash) for name in ("a", "b")]
+    specs += [item(base, tree=[("c", "0711"), (f"c/{name}", "0750")]) for name in ("x", "y")]
+    coming: dict[str, Entry] = {}
+    predicted = [[step.diff() for step in OwnedTree(spec, True, coming).plan()] for spec in specs]
+    assert [len(diffs) for diffs in predicted] == [2, 1, 2, 1]
+    assert [converge(spec) for spec in specs] == predicted
