@@ -37,7 +37,7 @@ def node_create(panel: Panel, name: str, host: Host, user: str = "root") -> None
     """Create a node for a host and wait until it is converged."""
     words = ["--address", host.address, "--port", str(host.port), "--user", user, "--identity-file", _readable(host)]
     key = host.host_key.split(" ", 1)[1]
-    panel.run("node", "create", name, *words, "--host-key", key, "--yes")
+    panel.run("node", "create", name, *words, "--host-key", key)
 
 
 def _readable(host: Host) -> str:

@@ -97,7 +97,7 @@ class Door:
         tenant = self._check_scope(asked, tx)
         asked.operation.function(tx, asked.input, asked.actor)
         settle(tx, self.registry)
-        return tenant
+        return _tenant_of_touched(tx) if tenant == ANY_TENANT else tenant
 
     def _accept(self, asked: Asked, tx: Transaction, tenant: str | None) -> ChangeView:
         name, given, actor = asked.operation.name, asked.given(), asked.actor.name
@@ -136,6 +136,13 @@ class Door:
         data = {"preview": kept.id, "operation": asked.operation.name}
         tx.add_event("preview.queued", data, tenant=tenant, correlation=asked.correlation)
         return kept
+
+
+def _tenant_of_touched(tx: Transaction) -> str | None:
+    """Return the one tenant whose resources a change set has touched; None where there are several, or none."""
+    found = (tx.find(ref) for ref in tx.touched)
+    tenants = {resource.tenant for resource in found if resource is not None and resource.tenant is not None}
+    return tenants.pop() if len(tenants) == 1 else None
 
 
 class _TakenBack(Exception):

@@ -52,8 +52,8 @@ def create_domain(state: State, given: DomainCreate, actor: Actor, reserved: fro
     ref = Ref(KIND, given.name)
     tenant = state.get(Ref("tenant", given.tenant))
     found = state.find(ref)
-    if found is not None and found.life is Life.ABSENT and found.tenant == given.tenant:
-        raise Conflict(f"{given.name} is still being removed; wait for that to end.", code="being_removed")
+    if found is not None and found.tenant == given.tenant:
+        raise _exists(found)
     aliases = _default_aliases(state, given) if given.aliases is None else given.aliases
     _check_names(state, ref, given.tenant, aliases, reserved)
     require_module(state, actor, WEBSERVER, tenant.spec["placement"][WEBSERVER])
@@ -99,6 +99,14 @@ def _default_aliases(state: State, given: DomainCreate) -> tuple[str, ...]:
     if given.name.startswith("www.") or len(alias) > MAX_LENGTH or state.find(Ref(KIND, alias)) is not None:
         return ()
     return (alias,)
+
+
+def _exists(found: Resource) -> Conflict:
+    if found.life is Life.ABSENT:
+        return Conflict(f"{found.ref.name} is still being removed; wait for that to end.", code="being_removed")
+    return Conflict(
+        f"The tenant has the domain {found.ref.name} already; `wcp360 domain update` changes it.", code="name_taken"
+    )
 
 
 def _check_names(state: State, ref: Ref, tenant: str, aliases: tuple[str, ...], reserved: frozenset[str]) -> None:
