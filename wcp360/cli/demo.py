@@ -247,7 +247,7 @@ def _take_away(client: Client) -> None:
     if _show(client, "tenants", TENANT) is not None:
         say(f"Removing the tenant {TENANT} with {DOMAIN}.")
         _succeed(_carry_out(client, "DELETE", f"/api/v1/tenants/{TENANT}", {"purge": True}))
-    if any(module["state"] not in ("not installed",) for module in _list(client, "modules")):
+    if any(m["name"] == MODULE and m["state"] != "not installed" for m in _list(client, "modules")):
         say("Removing the web server with the packages that the demo installed.")
         path = f"/api/v1/modules/{MODULE}/remove"
         _succeed(_carry_out(client, "POST", path, {"node": NODE}))
