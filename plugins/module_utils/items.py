@@ -6,12 +6,11 @@ that a dry run and the run after it share every line up to the last. A bad item 
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -66,28 +65,42 @@ def node_lock(timeout: float, path: str = LOCK_FILE) -> Iterator[None]:
 
     ``timeout`` is in seconds. Raises TimeoutError when another run keeps the lock longer.
     """
-    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    descriptor = _locked_file(path, time.monotonic() + timeout)
     try:
-        _wait_for_lock(descriptor, path, time.monotonic() + timeout)
         yield
     finally:
+        # Nothing is left on the node: who waits notices that its file is not the one at the path any more.
+        os.unlink(path)
+        with suppress(OSError):  # there are records of running processes in it
+            os.rmdir(os.path.dirname(path))
         os.close(descriptor)
 
 
-def _wait_for_lock(descriptor: int, path: str, deadline: float) -> None:
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.EACCES):
-                raise
+def _locked_file(path: str, deadline: float) -> int:
+    """Return a descriptor of the file at ``path`` with its lock held. Raises TimeoutError after ``deadline``."""
+    while (descriptor := _try_lock(path)) is None:
         if time.monotonic() > deadline:
             raise TimeoutError(
                 f"Another run still works on this node: it holds {path}. Wait for it to end, then retry."
             )
         time.sleep(0.05)
+    return descriptor
+
+
+def _try_lock(path: str) -> int | None:
+    """Lock the file at ``path``; None when another holds it, or took it away while it was opened."""
+    with suppress(FileExistsError):
+        os.makedirs(os.path.dirname(path), mode=0o755)
+    with suppress(FileNotFoundError):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False)):
+                return descriptor
+        except (BlockingIOError, FileNotFoundError):
+            pass
+        os.close(descriptor)
+    return None
 
 
 def converge_items(
