@@ -13,7 +13,7 @@ description:
   - >-
     One line per task and host: C(host), C(task), C(role), C(action), C(changed), C(failed), C(ignored), C(skipped),
     C(unreachable), C(msg), C(items) (a list, or null where the task's Ansible module does not return one) and C(diff)
-    (a list or null). The last line is C({"stats": {host: {ok, changed, failures, unreachable}}}).
+    (what changed as a list, or null). The last line is C({"stats": {host: {ok, changed, failures, unreachable}}}).
   - >-
     For crash tests, E(WCP360_KILL_AT=task:NAME) ends the process with SIGKILL when the task NAME starts.
 requirements:
@@ -96,8 +96,9 @@ class CallbackModule(CallbackBase):
                 "changed": bool(result.is_changed()),
                 **flags,
                 "msg": str(data.get("msg", "")),
-                "items": _gather(data, "items"),
-                "diff": _gather(data, "diff"),
+                "items": _gather(_parts(data), "items"),
+                # A loop tells of every element as soon as one of them changes.
+                "diff": _gather([part for part in _parts(data) if part.get("changed")], "diff"),
             }
         )
 
@@ -106,11 +107,16 @@ class CallbackModule(CallbackBase):
             os.write(self._file, json.dumps(line, default=str).encode("utf-8", "surrogateescape") + b"\n")
 
 
-def _gather(data: dict[str, Any], key: str) -> list[Any] | None:
-    """Return the list under ``key`` of a result, or of all the results of a loop joined; null where there is none."""
+def _parts(data: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the results of a loop, or the one result of a task without one."""
     results = data.get("results")
     parts = results if isinstance(results, list) else [data]
-    found = [part[key] for part in parts if isinstance(part, dict) and isinstance(part.get(key), (list, dict))]
+    return [part for part in parts if isinstance(part, dict)]
+
+
+def _gather(parts: list[dict[str, Any]], key: str) -> list[Any] | None:
+    """Return the lists under ``key`` of results, joined; null where there is none."""
+    found = [part[key] for part in parts if isinstance(part.get(key), (list, dict))]
     if not found:
         return None
     return [entry for value in found for entry in (value if isinstance(value, list) else [value])]

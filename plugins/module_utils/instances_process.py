@@ -74,6 +74,8 @@ class Processes:
         for spec in specs:
             for path in (_record_path(spec), *[entry["path"] for entry in spec["command"]["sockets"]]):
                 _unlink(path)
+        with suppress(OSError):  # others' records are in it, or it was never made
+            os.rmdir(RECORDS)
 
     def words(self, spec: dict[str, Any]) -> str:
         """Return the last lines that the service of ``spec`` wrote since the work began."""
