@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import select
 import socket
 import ssl
 from collections.abc import Mapping
@@ -112,6 +113,8 @@ class Client:
         return kind(self.place.host, self.place.port, timeout=CONNECT_TIMEOUT)
 
     def _exchange(self, method: str, target: str, data: bytes | None, headers: Mapping[str, str]) -> tuple[int, bytes]:
+        if self._connection is not None and _closed_by_peer(self._connection.sock):
+            self._drop()
         reused = self._connection is not None
         try:
             return self._send(method, target, data, headers)
@@ -140,6 +143,14 @@ class Client:
         if self._connection is not None:
             self._connection.close()
         self._connection = None
+
+
+def _closed_by_peer(connection: socket.socket) -> bool:
+    """Tell whether an idle connection has something to read: nothing was asked, so that can only be its end.
+
+    A server keeps idle connections for seconds, and a person who is asked something takes longer.
+    """
+    return bool(select.select([connection], [], [], 0)[0])
 
 
 def fill(path: str, key: str) -> str:
