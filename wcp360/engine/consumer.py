@@ -12,6 +12,7 @@ import select
 import shutil
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,8 @@ STOP_SECONDS = 4.0
 HEALTH_SECONDS = 10.0
 QUEUE_SECONDS = 5.0
 PR_SET_PDEATHSIG = 1
+# A ring of the sweep that nobody took up in this time is lost, and is repeated; Huey may lose any message.
+LOST_SECONDS = 60.0
 # How many of the newest runs and previews are looked through for those that a dead engine left open.
 RECENT = 1000
 
@@ -143,16 +146,17 @@ class _Service:
 class _Turns:
     """One turn at a time for each node and preview of this engine; a ring during a turn is remembered."""
 
-    def __init__(self) -> None:
+    def __init__(self, lost_seconds: float = LOST_SECONDS) -> None:
+        self._lost_seconds = lost_seconds
         self._lock = threading.Lock()
         self._busy: set[str] = set()
         self._again: set[str] = set()
-        self._swept: set[str] = set()
+        self._swept: dict[str, float] = {}
 
     def begin(self, name: str) -> bool:
         """Take the turn, or remember that there is more to do after the present one."""
         with self._lock:
-            self._swept.discard(name)
+            self._swept.pop(name, None)
             if name in self._busy:
                 self._again.add(name)
                 return False
@@ -167,11 +171,12 @@ class _Turns:
             return name in self._again
 
     def forgotten(self, name: str) -> bool:
-        """Tell whether nobody works on it, and no earlier sweep rang for it in vain so far."""
+        """Tell whether nobody works on it, and no earlier sweep has rung for it that may still be heard."""
+        now = time.monotonic()
         with self._lock:
-            if name in self._busy or name in self._swept:
+            if name in self._busy or now - self._swept.get(name, -self._lost_seconds) < self._lost_seconds:
                 return False
-            self._swept.add(name)
+            self._swept[name] = now
             return True
 
 

@@ -5,6 +5,7 @@ import pickle
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -118,4 +119,12 @@ def test_the_sweep_rings_once_for_what_is_not_begun() -> None:
     turns.begin("web1")
     assert not turns.forgotten("web1")
     turns.end("web1")
+    assert turns.forgotten("web1")
+
+
+def test_the_sweep_rings_again_for_what_was_lost() -> None:
+    turns = _Turns(lost_seconds=0.05)
+    assert turns.forgotten("web1")
+    assert not turns.forgotten("web1")
+    time.sleep(0.06)
     assert turns.forgotten("web1")
