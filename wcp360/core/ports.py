@@ -38,7 +38,10 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A resource on one of its nodes: what is wanted there, what is applied, and what was refused."""
+    """A resource on one of its nodes: what is wanted there, what is applied, and what was refused.
+
+    ``applied_items`` are those of the applied revision, and those that a later run has tried: any of them may be there.
+    """
 
     ref: Ref
     node: str

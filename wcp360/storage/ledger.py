@@ -7,7 +7,7 @@ from typing import Any
 
 from wcp360.core.ids import new_id
 from wcp360.core.ports import Target, TargetOutcome, TargetStatus
-from wcp360.core.resources import Ref
+from wcp360.core.resources import Ref, RoleItem
 from wcp360.core.views import ChangeStatus, PredictedItem, RecordStatus
 from wcp360.storage.desired import WAITING, is_pending, target_of
 from wcp360.storage.encode import from_text, items_to_text, to_text
@@ -69,7 +69,8 @@ class Ledger(Previews):
         """Open a run and return its id.
 
         A real run keeps what ``targets`` held when they were compiled, so that exactly this counts as applied later,
-        whatever was asked for meanwhile. A check run has no targets, and ``resources`` names what it is about.
+        whatever was asked for meanwhile. What it tries for the first time may be on the node from now on, however it
+        ends. A check run has no targets, and ``resources`` names what it is about.
         """
         run_id = new_id()
         row = {
@@ -88,6 +89,7 @@ class Ledger(Previews):
         with self._store.write() as unit:
             unit.tables.run.insert(**row).execute()
             insert_all(unit.tables.run_target, [_run_target(run_id, target) for target in targets])
+            _note_attempts(unit, node, targets)
             _link_changes(unit, run_id, node, targets)
             data = {"run": run_id, "node": node, "check": check}
             unit.add_event("run.started", data, correlation=correlation)
@@ -209,6 +211,21 @@ def _run_target(run_id: str, target: Target) -> Row:
         "items": items_to_text(target.items),
         "recorded": 0,
     }
+
+
+def _note_attempts(unit: Unit, node: str, targets: Sequence[Target]) -> None:
+    """Add what the run tries to what may be on the node, or a killed run's leavings could never be taken away."""
+    table = unit.tables.target
+    for target in targets:
+        known = {_role_key(item) for item in target.applied_items}
+        fresh = tuple(item for item in target.items if _role_key(item) not in known)
+        if fresh:
+            this = matches(table, target.ref) & (table.node == node)
+            table.update(applied_items=items_to_text(target.applied_items + fresh)).where(this).execute()
+
+
+def _role_key(item: RoleItem) -> tuple[str, Any]:
+    return item.variable, item.value.get("name")
 
 
 def _link_changes(unit: Unit, run_id: str, node: str, targets: Sequence[Target]) -> None:

@@ -112,6 +112,22 @@ def test_items_that_are_no_longer_wanted_are_taken_away() -> None:
     assert expected_reports(some)["reports"] == [["tenant", "tenant:demo"], ["php_fpm", "tenant:demo"]]
 
 
+@pytest.mark.parametrize("status", [TargetStatus.FAILED, TargetStatus.INTERRUPTED, None])
+def test_what_a_run_has_only_tried_is_taken_away_too(panel: Panel, status: TargetStatus | None) -> None:
+    pool = RoleItem("php_fpm_pools", {"id": "tenant:demo", "name": "demo", "state": "present"})
+    with panel.store.write() as tx:
+        panel.write(tx, "demo", "x")
+        tx.want(DEMO, (pool,), (NODE,), {})
+        panel.accept(tx)
+    if status is None:  # the engine was killed before it recorded anything
+        panel.ledger.begin_run(NODE, panel.ledger.pending(NODE), correlation="c")
+    else:
+        settle(panel, status, "demo")
+    panel.submit("demo", "x", life=Life.ABSENT)
+    request = compiled(panel)[NODE]["request"]
+    assert [item["state"] for item in request["php_fpm_pools"]] == ["absent"]
+
+
 def test_what_cannot_be_sent_is_skipped_alone(panel: Panel) -> None:
     panel.submit("demo", "x")
     with panel.store.write() as tx:
