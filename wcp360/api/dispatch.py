@@ -43,8 +43,9 @@ class Endpoint:
     def _change(self, address: dict[str, str]) -> Response:
         actor: Actor | None = None
         try:
-            check_origin(self._services)
+            # In this order: requests without a token are limited, and so is what they can add to the audit log.
             actor = authenticate(self._services)
+            check_origin(self._services)
             given = read_input(self._operation, self._route, address, _OWN)
             dry_run = wants_dry_run()
             if dry_run:
@@ -91,7 +92,7 @@ class Endpoint:
 
     def _answer(self, record: Record, actor: Actor) -> Response:
         seconds = wanted_wait(self._services.settings.api.max_wait)
-        waited = wait_for(self._services, record, actor, seconds) if seconds else None
+        waited = self._waited(record, actor, seconds) if seconds else None
         view = record.view if waited is None else waited
         done = waited is not None and getattr(waited, "finished", None) is not None
         response = json_answer(view, 200 if done else 202)
@@ -99,6 +100,14 @@ class Endpoint:
         if waited is not None:
             response.headers["Preference-Applied"] = f"wait={seconds:g}"
         return response
+
+    def _waited(self, record: Record, actor: Actor, seconds: float) -> View | None:
+        """Wait; where that fails the record is accepted all the same, and the answer must not say anything else."""
+        try:
+            return wait_for(self._services, record, actor, seconds)
+        except Problem as problem:
+            structlog.get_logger().warning("A caller could not wait to the end.", reason=problem.detail)
+            return None
 
 
 def json_answer(view: View, status: int = 200) -> Response:
