@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from wcp360.core.errors import FieldError, Invalid
 from wcp360.core.fields import NodeName, Port
@@ -24,7 +24,23 @@ DEFAULT_STATE_DIR = "/var/lib/wcp360-panel"
 # Variables with the prefix that are not settings: the file itself, the CLI's own, and test hooks.
 NOT_SETTINGS = frozenset({"CONFIG", "KILL_AT", "RUN", "OUTCOMES_FILE", "URL", "TOKEN_FILE", "MANIFEST"})
 
+# Given in the environment as one text with commas.
+_LISTS = frozenset({"allowed_origins", "name_servers"})
+
+
+def _own_name(value: str) -> str:
+    return normalise_hostname(value) if value else ""
+
+
+def _absolute(value: Path) -> Path:
+    if not value.is_absolute():
+        raise ValueError("Give an absolute path")
+    return value
+
+
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+OwnName = Annotated[str, AfterValidator(_own_name)]
+AbsoluteDirectory = Annotated[Path, AfterValidator(_absolute)]
 
 
 class _Section(BaseModel):
@@ -62,19 +78,21 @@ class StorageSettings(_Section):
 class PanelSettings(_Section):
     """Names that belong to the panel itself and that no tenant may take."""
 
-    hostname: str = Field(default="", description="The panel's own host name; empty: none.")
-    name_servers: tuple[str, ...] = Field(default=(), description="The panel's name servers.")
+    hostname: OwnName = Field(default="", description="The panel's own host name; empty: none.")
+    name_servers: tuple[OwnName, ...] = Field(default=(), description="The panel's name servers.")
     default_node: NodeName = Field(default="local", description="The node that serves a tenant when none is named.")
 
     def reserved_hostnames(self) -> frozenset[str]:
         """Return the names that no tenant may take, or lie below."""
-        return frozenset(normalise_hostname(name) for name in (self.hostname, *self.name_servers) if name)
+        return frozenset(name for name in (self.hostname, *self.name_servers) if name)
 
 
 class Settings(_Section):
     """The whole configuration."""
 
-    state_dir: Path = Field(default=Path(DEFAULT_STATE_DIR), description="Where WCP360 keeps its own files.")
+    state_dir: AbsoluteDirectory = Field(
+        default=Path(DEFAULT_STATE_DIR), description="Where WCP360 keeps its own files."
+    )
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$", description="Least level to log.")
     panel: PanelSettings = PanelSettings()
     api: ApiSettings = ApiSettings()
@@ -105,12 +123,19 @@ def _read(path: Path, must_exist: bool) -> dict[str, Any]:
         return {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise Invalid(f"{path} is not valid TOML: {error}.") from error
+    except OSError as error:
+        raise Invalid(f"The configuration file {path} cannot be read: {error.strerror}.") from error
 
 
 def _override(values: dict[str, Any], keys: list[str], value: str) -> None:
     for key in keys[:-1]:
         values = values.setdefault(key, {})
-    values[keys[-1]] = value.split(",") if keys[-1] in ("allowed_origins", "name_servers") else value
+        if not isinstance(values, dict):
+            raise Invalid(
+                f"The setting {key!r} is a section; give its keys, as in [{key}] or WCP360_{key.upper()}__KEY."
+            )
+    parts = [part.strip() for part in value.split(",") if part.strip()]
+    values[keys[-1]] = parts if keys[-1] in _LISTS else value
 
 
 def _invalid(error: ValidationError, path: Path) -> Invalid:

@@ -45,3 +45,25 @@ def test_a_named_file_must_exist_and_be_toml(tmp_path: Path) -> None:
 def test_secrets_do_not_print() -> None:
     settings = load_settings({"WCP360_CONFIG": "/dev/null", "WCP360_STORAGE__URL": "postgresql://u:hunter2@h/d"})
     assert "hunter2" not in repr(settings) + settings.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({"WCP360_PANEL__HOSTNAME": "panel"}, r"panel\.hostname.*two labels"),
+        ({"WCP360_PANEL__NAME_SERVERS": "ns1.example.com,ns2.local"}, r"panel\.name_servers\.1.*special use"),
+        ({"WCP360_API": "x", "WCP360_API__PORT": "1"}, "'api' is a section"),
+        ({"WCP360_CONFIG": "/"}, "cannot be read"),
+        ({"WCP360_STATE_DIR": ""}, r"state_dir.*absolute path"),
+    ],
+)
+def test_what_would_stop_a_server_later_is_said_at_once(environ: dict[str, str], said: str) -> None:
+    with pytest.raises(Invalid, match=said):
+        load_settings({"WCP360_CONFIG": "/dev/null"} | environ)
+
+
+def test_lists_in_the_environment_are_split_at_commas() -> None:
+    names = {"WCP360_PANEL__NAME_SERVERS": "NS1.example.com, ns2.example.com", "WCP360_API__ALLOWED_ORIGINS": ""}
+    settings = load_settings({"WCP360_CONFIG": "/dev/null"} | names)
+    assert settings.panel.reserved_hostnames() == {"ns1.example.com", "ns2.example.com"}
+    assert settings.api.allowed_origins == ()
