@@ -12,6 +12,8 @@ PROPERTIES = "Id,LoadState,ActiveState,UnitFileState,NeedDaemonReload"
 UP = ("active", "reloading", "refreshing")
 NOT_DOWN = (*UP, "activating", "deactivating")
 COMMAND_SECONDS = 150
+#: Those that are always there (systemd.special(7)).
+COMMON_SLICES = {"", "-.slice", "system.slice", "user.slice", "machine.slice"}
 
 
 class Systemd:
@@ -72,7 +74,8 @@ class Systemd:
         return {}
 
     def forget(self, specs: list[dict[str, Any]]) -> None:
-        """Nothing of a unit is left once it is stopped and disabled."""
+        """Stop the slices in which nothing runs any more: systemd itself would keep them until the node restarts."""
+        _stop_empty_slices(_all_units(specs))
 
     def words(self, spec: dict[str, Any]) -> str:
         """Return the last lines that the service of ``spec`` said since the work began."""
@@ -97,9 +100,8 @@ class Systemd:
         names = list(units)
         for start in range(0, len(names), 200):
             part = names[start : start + 200]
-            blocks = _run(["systemctl", "show", "-p", PROPERTIES, "--", *part]).strip().split("\n\n")
-            for name, block in zip(part, blocks, strict=False):
-                units[name].update(line.split("=", 1) for line in block.splitlines() if "=" in line)
+            for name, found in zip(part, _show(PROPERTIES, *part), strict=False):
+                units[name].update(found)
 
 
 def _units(spec: dict[str, Any]) -> list[str]:
@@ -120,6 +122,21 @@ def _judge(units: list[dict[str, str]]) -> dict[str, Any]:
         "stale": any(unit.get("NeedDaemonReload") == "yes" for unit in units),
         "missing": any(unit.get("LoadState") != "loaded" for unit in units),
     }
+
+
+def _show(properties: str, *units: str) -> list[dict[str, str]]:
+    """Return the properties of each of ``units``, which may be patterns of what is loaded."""
+    blocks = _run(["systemctl", "show", "-p", properties, "--", *units]).strip().split("\n\n")
+    return [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in blocks]
+
+
+def _stop_empty_slices(units: list[str]) -> None:
+    slices = {found.get("Slice", "") for found in _show("Slice", *units)} - COMMON_SLICES
+    while slices:
+        loaded = _show("Id,Slice,ActiveState", "*")
+        empty = slices - {unit.get("Slice", "") for unit in loaded if unit.get("ActiveState") in NOT_DOWN}
+        _systemctl("stop", *sorted(empty))
+        slices = {unit.get("Slice", "") for unit in loaded if unit.get("Id") in empty} - COMMON_SLICES
 
 
 def _systemctl(verb: str, *units: str) -> None:

@@ -169,6 +169,21 @@ def test_units_stand_in_the_tenants_slice(node: Node) -> None:
             assert line in shown
 
 
+def test_suspension_ends_the_slice_only_when_nothing_else_is_in_it(node: Node) -> None:
+    def state(unit: str) -> str:
+        return node.run("systemctl", "is-active", unit, check=False).strip()
+
+    node.run("systemd-run", "--unit=beside", f"--slice=wcp360-{B.name}.slice", "sleep", "600")
+    node.converge([B.pool(state="suspended")], php_fpm_server_state="unmanaged")
+    assert (state("beside"), state(f"wcp360-php@{B.name}.socket")) == ("active", "inactive")
+    node.converge([B.pool()], php_fpm_server_state="unmanaged")
+    node.run("systemctl", "stop", "beside")
+    node.converge([B.pool(state="suspended")], php_fpm_server_state="unmanaged")
+    assert (state(f"wcp360-{B.name}.slice"), state(f"wcp360-{A.name}.slice")) == ("inactive", "active")
+    node.converge([B.pool()], php_fpm_server_state="unmanaged")
+    assert node.php(B, "echo 'back';") == "back"
+
+
 def test_example_of_the_readme_runs_with_stock_ansible(node: Node) -> None:
     readme = (ROOT / "roles/php_fpm/README.md").read_text(encoding="utf-8")
     [play] = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)[0])
