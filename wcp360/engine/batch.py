@@ -34,15 +34,17 @@ def compile_batches(state: State, only: Collection[Ref] | None = None) -> dict[s
     operation does, not what others have asked for meanwhile.
     """
     chosen: dict[str, list[Target]] = {}
+    tenants = _touched_tenants(state)
     for target in state.targets(pending=True):
-        if _is_meant(target, state, only):
+        if target.ref in only if only is not None else _is_own(target, state, tenants):
             chosen.setdefault(target.node, []).append(target)
+    # Whole, however much it is: a preview has to name everything that would change.
     return {node: compile_node(state, node, targets)[0] for node, targets in chosen.items()}
 
 
 def compile_node(state: State, node: str, chosen: Iterable[Target]) -> tuple[Batch, list[Target]]:
-    """Return the batch of one node and the targets in it, at most MAX_TARGETS of ``chosen`` and their dependencies."""
-    plan = _Plan(state, node, fair_share(list(chosen), MAX_TARGETS))
+    """Return the batch of one node for ``chosen`` and their dependencies, and the targets in it."""
+    plan = _Plan(state, node, list(chosen))
     targets = plan.ordered()
     resource = state.find(Ref(NODE, node))
     batch = {
@@ -107,12 +109,8 @@ def expected_reports(target: Target) -> dict[str, Any]:
     return {"reports": reports, "server": server}
 
 
-def _is_meant(target: Target, state: State, only: Collection[Ref] | None) -> bool:
-    if only is not None:
-        return target.ref in only
-    if not state.touched or target.ref in state.touched:
-        return True
-    return target.tenant is not None and target.tenant in _touched_tenants(state)
+def _is_own(target: Target, state: State, tenants: set[str]) -> bool:
+    return not state.touched or target.ref in state.touched or target.tenant in tenants
 
 
 def _touched_tenants(state: State) -> set[str]:

@@ -13,7 +13,7 @@ from wcp360.core.faults import point
 from wcp360.core.ids import new_id
 from wcp360.core.ports import State, Store, Target, TargetOutcome, TargetStatus
 from wcp360.core.views import ChangeStatus, PredictedItem, RecordStatus
-from wcp360.engine.batch import Batch, compile_node, set_apart
+from wcp360.engine.batch import MAX_TARGETS, Batch, compile_node, fair_share, set_apart
 from wcp360.engine.lease import Lease
 from wcp360.engine.outcome import interrupted, judge, predicted, skipped, why_broken
 from wcp360.engine.ports import Ledger
@@ -64,7 +64,7 @@ def converge(tools: Tools, node: str) -> bool:
         due = {target.ref for target in tools.ledger.pending(node)}
         with tools.store.read() as state:
             chosen = [target for target in state.targets([node], pending=True) if target.ref in due]
-            batch, targets = compile_node(state, node, set_apart(chosen))
+            batch, targets = compile_node(state, node, fair_share(set_apart(chosen), MAX_TARGETS))
             correlation = _correlation(state, targets)
         point("engine.after_compile")
         if batch["skipped"]:

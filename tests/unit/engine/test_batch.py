@@ -9,7 +9,14 @@ import pytest
 from tests.unit.engine.panel import NODE, FreeSpec, Panel
 from wcp360.core.ports import Target, TargetOutcome, TargetStatus
 from wcp360.core.resources import Life, Ref, RoleItem
-from wcp360.engine.batch import compile_batches, expected_reports, fair_share, items_to_send, set_apart
+from wcp360.engine.batch import (
+    MAX_TARGETS,
+    compile_batches,
+    expected_reports,
+    fair_share,
+    items_to_send,
+    set_apart,
+)
 
 DEMO = Ref("tenant", "demo")
 
@@ -95,6 +102,15 @@ def test_a_rehearsal_shows_nothing_of_another_tenant(panel: Panel) -> None:
         panel.write(tx, "demo", "x")
         batch = compile_batches(tx)[NODE]
     assert batch["order"] == ["node:local", "tenant:demo"]
+
+
+def test_a_rehearsal_shows_all_however_much_it_is(panel: Panel) -> None:
+    names = [f"t{number}" for number in range(MAX_TARGETS + 1)]
+    with panel.store.write() as tx:
+        for name in names:
+            panel.write(tx, name, "x")
+        batch = compile_batches(tx)[NODE]
+    assert {f"tenant:{name}" for name in names} <= set(batch["targets"])
 
 
 def test_a_circle_goes_into_one_batch(panel: Panel) -> None:
