@@ -27,6 +27,9 @@ class Ledger(Protocol):
     def renew(self, name: str, owner: str, seconds: float) -> bool:
         """Prolong a lease; False when it is no longer the owner's."""
 
+    def leased(self, name: str) -> bool:
+        """Tell whether anybody has a lease now."""
+
     def release(self, name: str, owner: str) -> None:
         """Give a lease back."""
 

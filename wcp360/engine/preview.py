@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,11 +18,16 @@ from wcp360.engine.outcome import Report, judge, predicted, why_broken
 
 log = logging.getLogger("wcp360.engine.preview")
 
+# How long a preview that has looked at a node in the middle of a run waits for that run's end, and looks for it.
+PATIENCE_SECONDS = 60.0
+LOOK_SECONDS = 0.2
+
 
 def make_preview(tools: Tools, preview_id: str) -> None:
     """Make a preview and record its result; one that another engine is making is left alone.
 
-    Where a node had a run meanwhile, its part is made once more, because it may have looked at a half-done state.
+    Where a node had a run meanwhile, or has one still, its part is made once more when that has ended, because it may
+    have looked at a half-done state.
     """
     if not tools.ledger.begin_preview(preview_id, tools.owner, tools.lease_seconds):
         return
@@ -67,9 +73,22 @@ class _Part:
             return left_out, f"There is no node {self._node}; add it first."
         before = self._tools.ledger.last_run(self._node)
         found, reason = self._rehearse()
-        if not self._stopped() and self._tools.ledger.last_run(self._node) != before:
+        if not self._stopped() and self._moved(before):
+            self._await_rest()
             found, reason = self._rehearse()
         return left_out + found, reason
+
+    def _moved(self, before: str | None) -> bool:
+        return self._is_busy() or self._tools.ledger.last_run(self._node) != before
+
+    def _is_busy(self) -> bool:
+        return self._tools.ledger.leased(f"node:{self._node}")
+
+    def _await_rest(self) -> None:
+        """Wait until nobody works on the node; one that never rests is looked at as it is."""
+        end = time.monotonic() + PATIENCE_SECONDS
+        while self._is_busy() and not self._stopped() and time.monotonic() < end:
+            self._tools.stop.wait(LOOK_SECONDS)
 
     def _stopped(self) -> bool:
         return self._tools.stop.is_set() or self._lost()

@@ -28,6 +28,12 @@ class Leases:
             mine = (table.name == name) & (table.owner == owner)
             return bool(table.update(expires=now_text(seconds)).where(mine).execute())
 
+    def leased(self, name: str) -> bool:
+        """Tell whether anybody has a lease now."""
+        with self._store.read() as unit:
+            table = unit.tables.lease
+            return table.select().where((table.name == name) & (table.expires > now_text())).first() is not None
+
     def release(self, name: str, owner: str) -> None:
         """Give a lease back; one that is not the owner's stays."""
         with self._store.write() as unit:
