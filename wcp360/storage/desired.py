@@ -75,7 +75,8 @@ class DesiredPart(Part):
         if row is None:
             table.insert(kind=ref.kind, name=ref.name, tenant=tenant, created=now, updated=now, **values).execute()
         elif tenant not in (None, row["tenant"]):
-            raise Conflict(f"{ref} belongs to {row['tenant']!r} and cannot be given away.", code="tenant_fixed")
+            # Whose it is concerns only its owner.
+            raise Conflict(f"{ref} belongs to another tenant and cannot be given away.", code="tenant_fixed")
         elif any(row[name] != value for name, value in values.items()):
             table.update(updated=now, **values).where(matches(table, ref)).execute()
         self.touched.add(ref)

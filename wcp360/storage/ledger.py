@@ -98,10 +98,14 @@ class Ledger(Previews):
     def record(self, run_id: str, outcomes: Iterable[TargetOutcome]) -> list[str]:
         """Record what a run did to its targets; return the changes that are finished by it.
 
-        Raises ValueError for a target or revision that the run did not have, and NotFound for an unknown run.
+        Raises ValueError for a target or revision that the run did not have and for a run that is closed: another
+        engine has taken its work over. Raises NotFound for an unknown run.
         """
         with self._store.write() as unit:
-            node = unit.run(run_id).node
+            run = unit.run(run_id)
+            if run.finished is not None:
+                raise ValueError(f"Run {run_id} is closed already; what it did is not counted.")
+            node = run.node
             table = unit.tables.run_target
             carried = {ref_of(row): row for row in table.select().where(table.run == run_id)}
             kept = list(outcomes)

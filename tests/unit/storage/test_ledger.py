@@ -170,6 +170,8 @@ def test_a_dead_engine_s_runs_are_closed_and_tried_again(store: SqlStore) -> Non
         assert state.run(run).status is RecordStatus.FAILED and state.run(check).status is RecordStatus.RUNNING
         assert [(t.ref, t.attempts) for t in state.targets(pending=True)] == [(OTHER, 1)]
         assert state.change(changes[0]).status is ChangeStatus.SUCCEEDED
+    with pytest.raises(ValueError, match="is closed already"):
+        ledger.record(run, [outcome(OTHER, 1, "failed", "too late")])
     time.sleep(0.05)
     assert converge(ledger) == [changes[1]]
     assert ledger.last_run(NODE) not in (None, run) and ledger.last_run("web2") is None
