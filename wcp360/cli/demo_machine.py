@@ -64,7 +64,7 @@ class Record:
 
     def running(self) -> bool:
         """Tell whether the recorded process is still that one: process ids are used again."""
-        return self.pid > 0 and _born(self.pid) == self.born
+        return self.pid > 0 and self.born != "" and _born(self.pid) == self.born
 
     def start(self) -> None:
         """Start the server in the background, unless it runs. Raises Failure with its last words."""
