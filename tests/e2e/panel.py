@@ -91,13 +91,19 @@ class Panel:
             self.process = None
 
     def kill(self) -> None:
-        """Take the server and its children down as a power cut does."""
+        """Kill the server and all that it started, as the kernel does when memory ends; Ansible's processes live on."""
         assert self.process is not None
-        children = descendants(self.process.pid)
-        for pid in [self.process.pid, *children]:
-            _kill(pid)
-        self.process.wait(10)
+        while found := self._processes():
+            for pid in found:
+                _kill(pid)
+            self.process.poll()
+            time.sleep(0.05)
         self.process = None
+
+    def _processes(self) -> list[int]:
+        """Return the living processes of this server: those that know its state directory."""
+        mark = f"WCP360_STATE_DIR={self.environment['WCP360_STATE_DIR']}".encode()
+        return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if mark in _environ(pid)]
 
     def tail(self) -> str:
         """Return the end of the server's log."""
@@ -140,6 +146,13 @@ def descendants(pid: int) -> list[int]:
         if parent == pid:
             found += [child, *descendants(child)]
     return found
+
+
+def _environ(pid: int) -> list[bytes]:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return []
 
 
 def _kill(pid: int) -> None:

@@ -19,7 +19,9 @@ SECURITY_MIRROR = "http://deb.debian.org/debian-security"
 # Python comes without python3-apt: the collection must not need it.
 BARE = ["systemd", "systemd-sysv", "dbus", "python3", "openssh-server", "sudo", "iproute2", "ca-certificates"]
 BARE += ["cron", "logrotate", "procps"]
-FULL = ["nginx", "php8.2-fpm", "php8.2-cli", "curl"]
+# All that the roles install by default (roles/php_fpm/defaults), so that no test waits for downloads but those on bare hosts.
+EXTENSIONS = ["curl", "gd", "intl", "mbstring", "mysql", "opcache", "xml", "zip"]
+FULL = ["nginx", "php8.2-fpm", "php8.2-cli", "curl", *(f"php8.2-{extension}" for extension in EXTENSIONS)]
 PACKAGES = {"bare": BARE, "full": FULL}
 KEEP_SECONDS = 14 * 24 * 3600
 # What decides whether and how packages can be fetched; the rest of apt's settings is the image's own.
