@@ -19,7 +19,7 @@ SECURITY_MIRROR = "http://deb.debian.org/debian-security"
 # Python comes without python3-apt: the collection must not need it.
 BARE = ["systemd", "systemd-sysv", "dbus", "python3", "openssh-server", "sudo", "iproute2", "ca-certificates"]
 BARE += ["cron", "logrotate", "procps"]
-# All that the roles install by default (roles/php_fpm/defaults), so that no test waits for downloads but those on bare hosts.
+# All that the roles install by default, so that only tests on bare hosts wait for downloads.
 EXTENSIONS = ["curl", "gd", "intl", "mbstring", "mysql", "opcache", "xml", "zip"]
 FULL = ["nginx", "php8.2-fpm", "php8.2-cli", "curl", *(f"php8.2-{extension}" for extension in EXTENSIONS)]
 PACKAGES = {"bare": BARE, "full": FULL}
