@@ -142,3 +142,10 @@ def test_unknown_keys_are_refused_and_secrets_masked(environment: dict[str, str]
 def test_migrate_says_when_there_is_nothing_to_do(server: Server) -> None:
     done = server.run("migrate")
     assert done.returncode == 0 and "up to date" in done.stdout
+
+
+def test_every_line_of_the_log_is_json_the_engine_s_too(server: Server) -> None:
+    log = server.state_dir.parent / "serve.log"
+    wait_until(lambda: "The engine serves" in log.read_text(errors="replace"), 30, "the engine's start")
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert {line["logger"] for line in lines} >= {"wcp360.serve", "wcp360.engine"}

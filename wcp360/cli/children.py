@@ -33,10 +33,12 @@ def api() -> None:
 
 def engine(supervisor: int) -> None:
     """Converge nodes until SIGTERM."""
+    from wcp360.api.logs import configure_logging
     from wcp360.engine.consumer import serve_engine
     from wcp360.wiring import build
 
     settings = load_settings()
+    configure_logging(settings.log_level)
     system = build(settings)
     serve_engine(system.store, system.ledger, settings, supervisor=supervisor)
 

@@ -183,5 +183,5 @@ def print_preview(preview: dict[str, Any], shown: bool) -> None:
         totals = print_items(preview["items"], shown)
         say()
         say(totals.sentence())
-    if preview["changed"] is False and preview["status"] == "succeeded":
+    if not preview["items"] and preview["status"] == "succeeded":
         say("Nothing would change.")

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from structlog.contextvars import bound_contextvars
+
 from wcp360.core.errors import Problem
 from wcp360.core.faults import point
 from wcp360.core.ids import new_id
@@ -89,8 +91,12 @@ class _Run:
 
     def make(self) -> None:
         """Run the batch and record what came of it."""
+        run_id = self._tools.ledger.begin_run(self._node, self._targets, correlation=self._correlation)
+        with bound_contextvars(correlation=self._correlation, run=run_id):
+            self._carry_out(run_id)
+
+    def _carry_out(self, run_id: str) -> None:
         ledger = self._tools.ledger
-        run_id = ledger.begin_run(self._node, self._targets, correlation=self._correlation)
         point("engine.before_run")
         outcomes, reason, items = self._outcomes(run_id)
         point("engine.after_run")
@@ -105,6 +111,7 @@ class _Run:
         refused = sum(outcome.status is TargetStatus.FAILED for outcome in outcomes)
         reason = reason or (f"{refused} of {len(outcomes)} resources failed." if refused else "")
         ledger.finish_run(run_id, RecordStatus.FAILED if reason else RecordStatus.SUCCEEDED, reason, items)
+        log.info("The run on node %s ended%s", self._node, f": {reason}" if reason else " well.")
 
     def _outcomes(self, run_id: str) -> tuple[list[TargetOutcome], str, list[PredictedItem]]:
         """Return the outcome of each target, why the run broke (or an empty string), and what it did."""

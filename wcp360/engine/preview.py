@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from structlog.contextvars import bound_contextvars
+
 from wcp360.core.errors import Problem
 from wcp360.core.faults import point
 from wcp360.core.ports import TargetStatus
@@ -103,6 +105,11 @@ class _Part:
             resources=batch["order"],
             preview_id=self._preview,
         )
+        with bound_contextvars(correlation=self._correlation, run=run_id):
+            return self._carry_out(run_id)
+
+    def _carry_out(self, run_id: str) -> tuple[list[PredictedItem], str]:
+        tools, batch = self._tools, self._batch
         items: list[PredictedItem] = []
         try:
             progress = tools.progress(run_id, self._node, self._correlation)
