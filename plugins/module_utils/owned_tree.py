@@ -58,10 +58,10 @@ class OwnedTree:
 
     def plan(self) -> list[Step]:
         """Return the steps for the item. Raises ItemError when it cannot be converged."""
-        if not os.path.isdir(self.base) and not self.check:
-            raise ItemError(f"{self.base} does not exist. Make it (as root's own), then retry.")
         if self.item["state"] == "absent":
             return self._plan_absent()
+        if not os.path.isdir(self.base) and not self.check:
+            raise ItemError(f"{self.base} does not exist. Make it (as root's own), then retry.")
         steps = [step for spec in self.item["directories"] for step in self._plan_directory(self._entry(spec))]
         steps += [step for spec in self.item["seeds"] for step in self._plan_seed(spec)]
         if self.created:
@@ -154,7 +154,7 @@ class OwnedTree:
     def _plan_absent(self) -> list[Step]:
         if not self.item["path"] or not self.item["trash"]:
             raise ItemError("An item with state absent needs 'path' and 'trash'.")
-        if self.check and not os.path.isdir(self.base):
+        if not os.path.isdir(self.base):
             return []
         return Removal(self.item, self.owners).plan(self.coming if self.check else None)
 
