@@ -106,7 +106,7 @@ class State(Protocol):
         """Write a resource and mark it touched; ``tenant`` of an existing one cannot change."""
 
     def bury(self, ref: Ref, *, purge: bool) -> None:
-        """Turn a resource into a tombstone (life ABSENT) and mark it touched; a tombstone stays as it is."""
+        """Turn a resource into a tombstone (life ABSENT) and mark it touched; a refused tombstone is tried again."""
 
     def outcomes(self, ref: Ref) -> list[ResourceOutcome]:
         """Return how far the resource has come on each of its nodes."""

@@ -85,7 +85,10 @@ class DesiredPart(Part):
         return written
 
     def bury(self, ref: Ref, *, purge: bool) -> None:
-        """Turn a resource into a tombstone and mark it touched; a tombstone stays as it is. Raises NotFound."""
+        """Turn a resource into a tombstone and mark it touched. Raises NotFound.
+
+        A tombstone stays as it is, but where a node has refused it, it is tried again.
+        """
         self._writing()
         row = self._resource_row(ref)
         if row is None:
@@ -94,6 +97,10 @@ class DesiredPart(Part):
             table = self.tables.resource
             values = {"life": Life.ABSENT.value, "purge": int(purge), "updated": now_text()}
             table.update(**values).where(matches(table, ref)).execute()
+        else:
+            for target in self._target_rows(ref):
+                if target["applied"] < target["wanted"] <= target["failed"]:
+                    self._bump(target, {"attempts": 0})
         self.touched.add(ref)
 
     def outcomes(self, ref: Ref) -> list[ResourceOutcome]:

@@ -147,6 +147,20 @@ def test_burying_keeps_what_was_written_and_is_done_once(store: SqlStore, ledger
         unit.bury(ACME, purge=False)
 
 
+def test_burying_a_refused_tombstone_again_tries_it_again(store: SqlStore, ledger: Ledger) -> None:
+    submit(store, SITE, tenant="acme")
+    converge(ledger)
+    remove(store, SITE)
+    converge(ledger, "failed", "the file is busy")
+    with store.write() as unit:
+        unit.bury(SITE, purge=False)
+        change = accept(unit)
+    assert change.status is ChangeStatus.PENDING
+    assert converge(ledger) == [change.id]
+    with store.read() as state:
+        assert state.find(SITE) is None
+
+
 def test_a_tombstone_waits_for_every_node(store: SqlStore, ledger: Ledger) -> None:
     submit(store, SITE, nodes=("web1", "web2"))
     for node in ("web1", "web2"):
