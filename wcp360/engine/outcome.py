@@ -164,8 +164,8 @@ class _Seen:
             self._reported.add((role, item["id"]))
             if item.get("failed"):
                 self._refused.setdefault(item["id"], brief(item.get("msg")))
-            if item["id"] == NODE_ITEM:
-                self.facts = item.get("facts")
+            if item["id"] == NODE_ITEM and isinstance(item.get("facts"), dict):
+                self.facts = item["facts"]
 
     def objection(self, name: str, expects: dict[str, Any]) -> str:
         """Return why a target does not count as applied, or an empty string."""
@@ -239,14 +239,17 @@ def _without_repeats(item: PredictedItem, said: set[tuple[str, str, str]]) -> Pr
     return item.model_copy(update={"diff": fresh, "changed": changed})
 
 
-def _diffs(entries: list[dict[str, Any]] | None) -> list[FileDiff]:
+def _diffs(entries: Any) -> list[FileDiff]:
+    """Return the differences of a result; what a node sends in another form is none."""
+    if not isinstance(entries, list):
+        return []
     found = [
         FileDiff(
             name=_diff_name(entry),
             before=_text(entry.get("before", "")),
             after=_text(entry.get("after", entry.get("prepared", ""))),
         )
-        for entry in entries or ()
+        for entry in entries
         if isinstance(entry, dict) and entry
     ]
     return [diff for diff in found if diff.before != diff.after]

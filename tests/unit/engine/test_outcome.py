@@ -166,3 +166,13 @@ def test_what_two_roles_would_both_make_is_said_once() -> None:
     assert (found.resource, [diff.name for diff in found.diff]) == ("server:php_fpm", ["/var/log/x"])
     no_diff = predicted(Report([line(changed=True), line(changed=True)], GOOD))
     assert len(no_diff) == 2
+
+
+@pytest.mark.parametrize("odd", [3, "x", {"before": "a"}, [3, None]])
+def test_what_a_node_sends_in_another_form_breaks_nothing(odd: Any) -> None:
+    report = Report(
+        [line(items=[item("domain:a", changed=True, diff=odd)]), line(items=[item("node", facts=odd)])], GOOD
+    )
+    assert [found.diff for found in predicted(report) if found.resource == "domain:a"] == [[]]
+    (outcome,) = judge(batch(node_web1=[[], [], []]), report)
+    assert outcome.facts == (odd if isinstance(odd, dict) else None)
