@@ -71,11 +71,10 @@ def _display_name(value: str) -> str:
 
 
 def _document_root(value: str) -> str:
-    parts = value.split("/")
-    if any(re.fullmatch(r"[A-Za-z0-9._-]{1,100}", part, re.ASCII) is None or part in (".", "..") for part in parts):
+    if any(re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}", part, re.ASCII) is None for part in value.split("/")):
         raise ValueError(
             "Give a path below the domain's directory, as in public or app/public: letters, digits, dots, hyphens and "
-            "underscores, parted by single slashes, without . and .. as names."
+            "underscores, parted by single slashes, no part with a dot first."
         )
     return value
 
