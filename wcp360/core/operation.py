@@ -75,7 +75,7 @@ class Operation:
     example: Mapping[str, Any]
     key: str = ""
     conflicts: tuple[str, ...] = ()
-    prepare: Callable[[Any], Any] | None = None
+    prepare: Callable[[Any, Actor], Any] | None = None
     confirm: bool = False
     source: str = field(default="", compare=False)
 

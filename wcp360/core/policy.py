@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wcp360.core.actor import Actor
 from wcp360.core.errors import Forbidden, NotFound
-from wcp360.core.operation import Operation
+from wcp360.core.operation import Operation, of_server
 
 
 def check_permission(actor: Actor, operation: Operation) -> None:
@@ -14,6 +14,16 @@ def check_permission(actor: Actor, operation: Operation) -> None:
             f"{operation.name} needs the permission {operation.permission!r}, which {actor.name} does not have. "
             "Ask an administrator for it."
         )
+
+
+def check_before_io(actor: Actor, operation: Operation) -> None:
+    """Raise unless the actor may start the operation's own I/O, which happens before any state is read.
+
+    Where that depends on the owner (``tenant_of`` other than the server) it is judged in the transaction.
+    """
+    check_permission(actor, operation)
+    if operation.tenant_of is of_server:
+        check_scope(actor, operation, None)
 
 
 def check_scope(actor: Actor, operation: Operation, tenant: str | None) -> None:

@@ -7,16 +7,17 @@ the state back before anything runs. ``ask`` answers queries.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Self
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
 
 from wcp360.core.actor import Actor
 from wcp360.core.errors import Forbidden, NotFound, Problem, Unauthenticated
 from wcp360.core.faults import point
 from wcp360.core.ids import new_id
 from wcp360.core.operation import ANY_TENANT, Input, Operation, View
-from wcp360.core.policy import check_permission, check_scope
+from wcp360.core.policy import check_before_io, check_permission, check_scope
 from wcp360.core.ports import State, Store, Transaction
 from wcp360.core.registry import Registry
 from wcp360.core.settle import settle
@@ -62,30 +63,28 @@ class Door:
 
     def submit(self, asked: Asked) -> ChangeView:
         """Accept a change, or raise Problem having written nothing but the audit entry of the refusal."""
-        with _Audited(self.store, asked) as audited:
+        with _audited(self.store, asked):
             completed = self._prepared(asked)
             point("submit.before_transaction")
             with self.store.write() as tx:
-                audited.tenant = self._apply(completed, tx)
-                change = self._accept(completed, tx, audited.tenant)
+                change = self._accept(completed, tx, self._apply(completed, tx))
                 point("submit.before_commit")
         point("submit.after_commit")
         return change
 
     def preview(self, asked: Asked) -> PreviewView:
         """Keep a dry run of a change for the engine to make. Raises Problem like ``submit``."""
-        with _Audited(self.store, asked) as audited:
+        with _audited(self.store, asked):
             completed = self._prepared(asked)
             tenant, base, batches = self._rehearse(completed)
-            audited.tenant = tenant
             with self.store.write() as tx:
                 return self._keep(completed, tx, tenant, base, batches)
 
     def _prepared(self, asked: Asked) -> Asked:
-        check_permission(asked.actor, asked.operation)
+        check_before_io(asked.actor, asked.operation)
         if asked.operation.prepare is None:
             return asked
-        return Asked(asked.operation, asked.operation.prepare(asked.input), asked.actor, asked.correlation)
+        return replace(asked, input=asked.operation.prepare(asked.input, asked.actor))
 
     def _check_scope(self, asked: Asked, state: State) -> str | None:
         tenant = asked.operation.tenant_of(state, asked.input)
@@ -139,9 +138,9 @@ class Door:
 
 
 def _tenant_of_touched(tx: Transaction) -> str | None:
-    """Return the one tenant whose resources a change set has touched; None where there are several, or none."""
+    """Return the one tenant that owns all that a change set has touched; None where the server owns a part of it."""
     found = (tx.find(ref) for ref in tx.touched)
-    tenants = {resource.tenant for resource in found if resource is not None and resource.tenant is not None}
+    tenants = {resource.tenant for resource in found if resource is not None}
     return tenants.pop() if len(tenants) == 1 else None
 
 
@@ -153,19 +152,18 @@ class _TakenBack(Exception):
         self.tenant, self.base, self.batches = tenant, base, batches
 
 
-class _Audited:
-    """Gives a refused request its audit entry, in a transaction of its own."""
-
-    def __init__(self, store: Store, asked: Asked) -> None:
-        self._store, self._asked = store, asked
-        self.tenant: str | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, Problem):
-            refuse(self._store, self._asked, error)
+@contextmanager
+def _audited(store: Store, asked: Asked) -> Iterator[None]:
+    """Give a request that is refused, or that fails by a fault of ours, its audit entry in a transaction of its own."""
+    try:
+        yield
+    except Problem as problem:
+        refuse(store, asked, problem)
+        raise
+    except Exception:
+        with store.write() as tx:
+            _audit(tx, asked, None, "failed: internal")
+        raise
 
 
 def refuse(store: Store, asked: Asked, problem: Problem) -> None:

@@ -118,7 +118,7 @@ def _check_names(state: State, ref: Ref, tenant: str, aliases: tuple[str, ...], 
         if any(is_within(name, parent) for parent in reserved):
             raise _wrong_name(field, f"{name} belongs to the panel itself and cannot be a tenant's domain.")
         for claim in state.claims_near(name):
-            if claim.owner != ref and (claim.hostname == name or claim.tenant != tenant):
+            if claim.tenant != tenant or (claim.hostname == name and claim.owner != ref):
                 raise Conflict(
                     f"{name} is taken, or lies above or below a name of another tenant. Choose another name, or have "
                     "the owner create it.",

@@ -90,7 +90,7 @@ def last(node: Resource, state: State, name: str) -> tuple[Ref, ...]:
     return tuple(target.ref for target in state.targets([name]) if target.ref.kind == MODULE)
 
 
-def pin_host_key(given: NodeCreate) -> NodeCreate:
+def pin_host_key(given: NodeCreate, actor: Actor) -> NodeCreate:
     """Complete the input with the key to pin; local nodes have none."""
     if given.connection == "local":
         return given

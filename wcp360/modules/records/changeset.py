@@ -8,7 +8,7 @@ from typing import Any
 from wcp360.core.actor import Actor
 from wcp360.core.errors import FieldError, Invalid
 from wcp360.core.operation import Input, Kind, Operation
-from wcp360.core.policy import check_permission, check_scope
+from wcp360.core.policy import check_before_io, check_scope
 from wcp360.core.ports import State
 from wcp360.core.registry import Registry
 from wcp360.core.validate import validate
@@ -23,18 +23,18 @@ class ChangeSets:
     def __init__(self, registry: Callable[[], Registry]) -> None:
         self._registry = registry
 
-    def prepare(self, given: ChangeSet) -> ChangeSet:
+    def prepare(self, given: ChangeSet, actor: Actor) -> ChangeSet:
         """Check every member's input, and complete those that need I/O, before the transaction."""
         members = []
         for member, operation, validated in self._members(given):
-            completed = operation.prepare(validated) if operation.prepare else validated
+            check_before_io(actor, operation)
+            completed = operation.prepare(validated, actor) if operation.prepare else validated
             members.append(member.model_copy(update={"input": completed.model_dump(mode="json", exclude_unset=True)}))
         return ChangeSet(operations=members)
 
     def create(self, state: State, given: ChangeSet, actor: Actor) -> None:
         """Run the members in their order; the first refusal takes all of them back."""
         for _, operation, validated in self._members(given):
-            check_permission(actor, operation)
             check_scope(actor, operation, operation.tenant_of(state, validated))
             operation.function(state, validated, actor)
 

@@ -11,7 +11,7 @@ from wcp360.core.ports import State
 from wcp360.core.registry import Registry
 from wcp360.core.resources import Ref
 from wcp360.core.routes import route_of
-from wcp360.core.views import AuditVerdict, ChangeStatus, ChangeView, Page, PreviewView, RunView
+from wcp360.core.views import AuditVerdict, ChangeStatus, ChangeView, Page, PredictedItem, PreviewView, RunView
 from wcp360.modules.records.inputs import (
     AuditPage,
     EventPage,
@@ -23,6 +23,8 @@ from wcp360.modules.records.inputs import (
     SequenceList,
 )
 
+# A preview of a tenant's operation holds no other tenant's resources; the rest is the server's.
+OWNED = ("tenant:", "domain:")
 ROLES = {"tenant": ["tenant", "php_fpm"], "domain": ["php_fpm", "nginx"]}
 
 
@@ -48,23 +50,26 @@ def show_change(state: State, given: RecordKey, actor: Actor) -> ChangeView:
 
 def retry_change(state: State, given: RecordKey, actor: Actor) -> None:
     """Ask for what failed of a change to be applied again."""
-    failed = {o.resource for o in state.change(given.id).resources if o.status is ChangeStatus.FAILED}
-    if not failed:
-        raise Conflict(f"Nothing of the change {given.id} failed, so there is nothing to retry.", code="not_failed")
-    for name in sorted(failed):
-        ref = Ref.parse(name)
-        if state.find(ref) is not None:
-            state.retry(ref)
+    change = state.change(given.id)
+    failed = {Ref.parse(o.resource) for o in change.resources if o.status is ChangeStatus.FAILED}
+    # A name may belong to somebody else by now: what the actor does not see is not the change's any more.
+    still_there = (state.find(ref) for ref in sorted(failed))
+    mine = [resource.ref for resource in still_there if resource is not None and actor.sees(resource.tenant)]
+    if not mine:
+        raise Conflict(f"Nothing of the change {given.id} is left to be tried again.", code="not_failed")
+    for ref in mine:
+        state.retry(ref)
 
 
 def list_previews(state: State, given: RecordList, actor: Actor) -> Page[PreviewView]:
     """Answer the previews in the actor's scope."""
-    return state.previews(tenants=actor.tenants, limit=given.limit, after=given.after)
+    page = state.previews(tenants=actor.tenants, limit=given.limit, after=given.after)
+    return Page[PreviewView](items=[_readable(preview, actor) for preview in page.items], next=page.next)
 
 
 def show_preview(state: State, given: RecordKey, actor: Actor) -> PreviewView:
     """Answer one preview."""
-    return state.preview(given.id)
+    return _readable(state.preview(given.id), actor)
 
 
 def list_runs(state: State, given: RecordList, actor: Actor) -> Page[RunView]:
@@ -92,6 +97,19 @@ def list_audit(state: State, given: SequenceList, actor: Actor) -> AuditPage:
 def verify_audit(state: State, given: Nothing, actor: Actor) -> AuditVerdict:
     """Check the hash chain."""
     return state.verify_audit()
+
+
+def _readable(preview: PreviewView, actor: Actor) -> PreviewView:
+    """Return a preview with the differences that the actor may read; of what all tenants share there is one line."""
+    if actor.tenants is None:
+        return preview
+    items = [item if item.resource.startswith(OWNED) else _summary(item) for item in preview.items]
+    return preview.model_copy(update={"items": items})
+
+
+def _summary(item: PredictedItem) -> PredictedItem:
+    message = f"{len(item.diff)} differences in what all tenants of the server share."
+    return item.model_copy(update={"diff": [], "message": message, "not_checked": ""})
 
 
 class Operations:
