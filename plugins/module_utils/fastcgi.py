@@ -5,24 +5,22 @@ from __future__ import annotations
 import socket
 import struct
 
+from ansible_collections.wcp360.hosting.plugins.module_utils.exchange import exchange
+
 BEGIN, PARAMS, STDIN, STDOUT, STDERR = 1, 4, 5, 6, 7
-LONGEST_ANSWER = 1 << 20
 
 
 class FastcgiError(OSError):
-    """What answered on the socket does not speak FastCGI, or answered more than a mebibyte."""
+    """What answered on the socket does not speak FastCGI."""
 
 
 def get(path: str, parameters: dict[str, str], timeout: float) -> tuple[bytes, bytes]:
     """Send one request to the Unix socket ``path`` and return what came on stdout and on stderr.
 
-    ``timeout`` is in seconds and holds for each step. Raises OSError where nobody listens or answers.
+    ``timeout`` is in seconds and holds for the whole exchange. Raises OSError where nobody listens, where the
+    answer is not complete in time, is too long (see ``exchange``) or is not FastCGI.
     """
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(timeout)
-        connection.connect(path)
-        connection.sendall(_request(parameters))
-        return _streams(_read_all(connection))
+    return _streams(exchange(socket.AF_UNIX, path, _request(parameters), timeout))
 
 
 def body(answer: bytes) -> str:
@@ -56,15 +54,6 @@ def _request(parameters: dict[str, str]) -> bytes:
     content = b"".join(_length(key) + _length(value) + key + value for key, value in pairs)
     responder = struct.pack(">HB5x", 1, 0)
     return _record(BEGIN, responder) + _record(PARAMS, content) + _record(PARAMS, b"") + _record(STDIN, b"")
-
-
-def _read_all(connection: socket.socket) -> bytes:
-    data = b""
-    while chunk := connection.recv(65536):
-        data += chunk
-        if len(data) > LONGEST_ANSWER:
-            raise FastcgiError("The answer is longer than a mebibyte.")
-    return data
 
 
 def _streams(data: bytes) -> tuple[bytes, bytes]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import http.client
+import io
 import os
+import socket
 from contextlib import suppress
 from typing import Any
 
 from ansible_collections.wcp360.hosting.plugins.module_utils import fastcgi
+from ansible_collections.wcp360.hosting.plugins.module_utils.exchange import exchange
 
 ANSWER_SECONDS = 2.0
 LONGEST_GENERATION = 128
@@ -64,9 +67,11 @@ def _read_stamp(path: str) -> str:
 
 
 def _ask_http(how: dict[str, Any], timeout: float) -> str:
-    connection = http.client.HTTPConnection(how["address"], how["port"], timeout=timeout)
-    try:
-        connection.request("GET", how["path"], headers={"Host": how["host"], "Connection": "close"})
-        return (connection.getresponse().getheader(how["header"]) or "").strip()
-    finally:
-        connection.close()
+    # Not http.client: its timeout holds for each receive, so a peer that drips its header would hold the node's lock.
+    question = f"GET {how['path']} HTTP/1.1\r\nHost: {how['host']}\r\nConnection: close\r\n\r\n"
+    family = socket.AF_INET6 if ":" in how["address"] else socket.AF_INET
+    answer = exchange(family, (how["address"], how["port"]), question.encode(), timeout, end=b"\r\n\r\n")
+    status, _, header = answer.partition(b"\r\n")
+    if not status.startswith(b"HTTP/1."):
+        return ""
+    return (http.client.parse_headers(io.BytesIO(header)).get(how["header"]) or "").strip()

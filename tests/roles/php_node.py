@@ -30,7 +30,7 @@ PLAYBOOK = """
 CLIENT = """
 import sys
 sys.path.insert(0, "/root/client")
-import fastcgi
+from ansible_collections.wcp360.hosting.plugins.module_utils import fastcgi
 socket, script, query = sys.argv[1:]
 parameters = {"SCRIPT_FILENAME": script, "SCRIPT_NAME": "/x.php", "REQUEST_URI": "/x.php", "REQUEST_METHOD": "GET",
               "QUERY_STRING": query, "SERVER_PROTOCOL": "HTTP/1.1"}
@@ -129,12 +129,14 @@ class Node:
         return path
 
     def prepare_client(self) -> None:
-        self.run("mkdir", "-p", "/root/client")
-        for name, code in (
-            ("fastcgi.py", (ROOT / "plugins/module_utils/fastcgi.py").read_text()),
-            ("client.py", CLIENT),
-        ):
-            self.run("sh", "-c", 'cat >"$1"', "sh", f"/root/client/{name}", stdin=code)
+        shared = "ansible_collections/wcp360/hosting/plugins/module_utils"
+        self.run("mkdir", "-p", f"/root/client/{shared}")
+        for name in ("exchange.py", "fastcgi.py"):
+            self._write(f"{shared}/{name}", (ROOT / "plugins/module_utils" / name).read_text())
+        self._write("client.py", CLIENT)
+
+    def _write(self, name: str, text: str) -> None:
+        self.run("sh", "-c", 'cat >"$1"', "sh", f"/root/client/{name}", stdin=text)
 
     def get(self, tenant: Tenant, script: str, query: str = "") -> str:
         """Answer of a request to the tenant's own socket, as the web server would send it."""
