@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from ansible_collections.wcp360.hosting.plugins.module_utils.values import truth, whole
+
 STATES = ("present", "suspended", "absent")
 # RFC 1035 2.3.4: 63 octets per label, 253 for what is written without the root's dot.
 LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -49,8 +51,8 @@ def _site(given: Mapping[str, Any]) -> dict[str, Any]:
         "aliases": given.get("aliases") or [],
         "redirect": given.get("redirect") or "",
         "document_root": given.get("document_root") or "public",
-        "php": bool(given.get("php", False)),
-        "purge": bool(given.get("purge", False)),
+        "php": given.get("php"),
+        "purge": given.get("purge"),
         "refuse": "",
     }
     try:
@@ -74,13 +76,28 @@ def _check(site: dict[str, Any]) -> None:
     if not USER.fullmatch(site["tenant"]):
         raise BadValue(f"The tenant {site['tenant']!r} is not the name of a Unix user.")
     for key in ("uid", "gid"):
-        if isinstance(site[key], bool) or not isinstance(site[key], int) or not 0 < site[key] < 2**31:
-            raise BadValue(
-                f"The {key} {site[key]!r} of a site's user is not a number from 1 on (root's files are never served)."
-            )
+        site[key] = _owner(key, site[key])
+    for key in ("php", "purge"):
+        site[key] = _yes(key, site[key])
     _absolute(site["home"])
     _document_root(site["document_root"])
     _redirect(site["redirect"])
+
+
+def _owner(key: str, value: object) -> int:
+    number = whole(value)
+    if number is None or not 0 < number < 2**31:
+        raise BadValue(
+            f"The {key} {value!r} of a site's user is not a number from 1 on (root's files are never served)."
+        )
+    return number
+
+
+def _yes(key: str, value: object) -> bool:
+    try:
+        return truth(value, key)
+    except ValueError as error:
+        raise BadValue(str(error)) from error
 
 
 def _name(what: str, value: object) -> None:

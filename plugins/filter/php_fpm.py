@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from ansible_collections.wcp360.hosting.plugins.module_utils.php_settings import SettingError, directives
+from ansible_collections.wcp360.hosting.plugins.module_utils.values import whole
 
 NAME = re.compile(r"[a-z][a-z0-9]{2,15}", re.ASCII)
 HOME = re.compile(r"(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)+", re.ASCII)
@@ -81,10 +82,10 @@ def _check_identity(pool: dict[str, Any]) -> None:
 
 
 def _whole(value: Any, low: int, high: int, what: str) -> int:
-    text = "" if isinstance(value, bool) else str(value)
-    if not re.fullmatch(r"[0-9]{1,10}", text, re.ASCII) or not low <= int(text) <= high:
-        raise PoolError(f"{what} is {text[:60]!r}: give a whole number from {low} to {high}.")
-    return int(text)
+    number = whole(value)
+    if number is None or not low <= number <= high:
+        raise PoolError(f"{what} is {str(value)[:60]!r}: give a whole number from {low} to {high}.")
+    return number
 
 
 def _tree_item(pool: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:

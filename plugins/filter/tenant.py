@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ansible_collections.wcp360.hosting.plugins.module_utils.values import truth
+
 DOCUMENTATION = r"""
 name: tenant_accounts
 short_description: Complete the role's list of accounts with the role's defaults
@@ -41,7 +43,7 @@ class FilterModule:
 
 def tenant_accounts(accounts: list[Item], options: Item) -> list[Item]:
     """Return items for ``accounts`` with the role's defaults filled in."""
-    return [{**_complete(account, options)} for account in accounts]
+    return [{**_complete(account, options), "refuse": _bad_purge(account)} for account in accounts]
 
 
 def tenant_trees(accounts: list[Item], converged: Item, options: Item) -> list[Item]:
@@ -94,9 +96,20 @@ def _complete(account: Item, options: Item) -> Item:
 
 def _sound(accounts: list[Item], converged: Item, options: Item) -> list[Item]:
     failed = {result["id"] for result in converged["items"] if result["failed"]}
-    purges = {str(account.get("name")): bool(account.get("purge")) for account in accounts}
-    completed = tenant_accounts(accounts, options)
-    return [{**account, "purge": purges[account["name"]]} for account in completed if account["id"] not in failed]
+    sound = [(_complete(account, options), account) for account in accounts if not _bad_purge(account)]
+    return [
+        {**completed, "purge": truth(given.get("purge"), "purge")}
+        for completed, given in sound
+        if completed["id"] not in failed
+    ]
+
+
+def _bad_purge(account: Item) -> str:
+    try:
+        truth(account.get("purge"), "purge")
+    except ValueError as error:
+        return f"The account {account.get('name')} was left as it is. {error}"
+    return ""
 
 
 def _absent(account: Item) -> bool:

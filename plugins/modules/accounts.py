@@ -70,6 +70,10 @@ options:
         type: list
         elements: str
         default: []
+      refuse:
+        description: A sentence that says why the account cannot be converged. It fails with it and stays as it is.
+        type: str
+        default: ""
   lock_timeout:
     description: Seconds to wait for another run that works on this node.
     type: int
@@ -102,9 +106,11 @@ accounts:
   returned: always
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.wcp360.hosting.plugins.module_utils.accounts import Accounts, Groups
-from ansible_collections.wcp360.hosting.plugins.module_utils.items import converge_items
+from ansible_collections.wcp360.hosting.plugins.module_utils.items import ItemError, Step, converge_items
 
 ITEM = {
     "id": {"type": "str", "required": True},
@@ -116,6 +122,7 @@ ITEM = {
     "home": {"type": "str", "required": True},
     "shell": {"type": "str", "default": "/usr/sbin/nologin"},
     "authorized_keys": {"type": "list", "elements": "str", "default": [], "no_log": False},
+    "refuse": {"type": "str", "default": ""},
 }
 ARGUMENTS = {
     "group": {"type": "str", "default": "wcp360-tenants"},
@@ -131,7 +138,13 @@ def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     groups = Groups(module.params["group"], module.params["sftp_group"])
     accounts = Accounts(groups, module.params["home_base"].rstrip("/"), module.check_mode)
-    converge_items(module, accounts.plan, lambda: {"accounts": accounts.ids})
+
+    def plan(item: dict[str, Any]) -> list[Step]:
+        if item["refuse"]:
+            raise ItemError(item["refuse"])
+        return accounts.plan(item)
+
+    converge_items(module, plan, lambda: {"accounts": accounts.ids})
 
 
 if __name__ == "__main__":

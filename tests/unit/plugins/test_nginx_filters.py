@@ -68,7 +68,11 @@ def test_good_values_arrive_unchanged(field: str, value: Any, why: str) -> None:
         ({"aliases": "a.test"}, "'a.test'"),
         ({"tenant": "../x"}, "'../x'"),
         ({"uid": 0}, "0"),
-        ({"uid": "20000"}, "'20000'"),
+        ({"uid": "2e4"}, "'2e4'"),
+        ({"uid": 20000.5}, "20000.5"),
+        ({"php": "maybe"}, "'maybe'"),
+        ({"purge": "0x"}, "'0x'"),
+        ({"purge": [True]}, "purge"),
         ({"gid": True}, "True"),
         ({"home": "/home/../etc"}, "'/home/../etc'"),
         ({"home": "home"}, "'home'"),
@@ -126,3 +130,18 @@ def test_a_php_site_gets_a_php_page_in_its_own_directories() -> None:
         "acme/web/demo.test/a/b",
     ]
     assert web["seeds"][0]["path"] == "acme/web/demo.test/a/b/index.php"
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"), [("false", False), ("no", False), (0, False), (None, False), ("yes", True)]
+)
+def test_yes_and_no_in_text_mean_what_they_say(given: Any, meant: bool) -> None:
+    one = site(state="absent", purge=given, php=given)
+    assert (one["refuse"], one["php"], one["purge"]) == ("", meant, meant)
+    web, _ = nginx_removals([one], {}, "/logs")
+    assert web["purge"] is meant
+
+
+def test_ids_in_text_are_numbers() -> None:
+    one = site(uid="20000", gid="20001")
+    assert (one["refuse"], one["uid"], one["gid"]) == ("", 20000, 20001)
