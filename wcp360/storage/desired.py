@@ -17,6 +17,9 @@ from wcp360.storage.times import now_text
 
 WAITING = "still waits: "
 
+# How an empty list of items is stored.
+NO_ITEMS = items_to_text(())
+
 
 class DesiredPart(Part):
     """The part of a transaction that operations read and write."""
@@ -126,7 +129,7 @@ class DesiredPart(Part):
     ) -> None:
         """Store what the nodes of a resource shall have; counts the revision up only where it differs.
 
-        Raises Conflict ``placement_fixed`` where a node would drop out.
+        Raises Conflict ``placement_fixed`` where a node would drop out that has, or was to have, something of it.
         """
         self._writing()
         resource = self._resource_row(ref)
@@ -134,8 +137,11 @@ class DesiredPart(Part):
             raise NotFound(f"There is no {ref.kind} {ref.name!r}. Check the name.")
         stored = {row["node"]: row for row in self._target_rows(ref)}
         gone = sorted(set(stored) - set(nodes))
-        if gone:
+        if any(stored[node]["items"] != NO_ITEMS or stored[node]["applied_items"] != NO_ITEMS for node in gone):
             raise Conflict(f"{ref} is on {', '.join(gone)} and cannot be moved away yet.", code="placement_fixed")
+        for node in gone:
+            table = self.tables.target
+            table.delete().where(matches(table, ref) & (table.node == node)).execute()
         wanted = {"life": resource["life"], "purge": resource["purge"], "items": items_to_text(items)}
         for node in nodes:
             content = wanted | {"depends": to_text(sorted({str(other) for other in depends.get(node, ())}))}

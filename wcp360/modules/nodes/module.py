@@ -75,7 +75,7 @@ def build() -> Module:
                 confirm=True,
             ),
         ),
-        types=(ResourceType(KIND, NodeSpec, lambda resource, state: (resource.ref.name,)),),
+        types=(ResourceType(KIND, NodeSpec, nodes),),
         renderers=(Renderer(KIND, lambda resource, state: (), last),),
     )
 
@@ -83,11 +83,23 @@ def build() -> Module:
 EXAMPLE_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ5yoFGzpPcqWnhqtA7a9tw1XzsmqRVRHzZZ1mAQ5Ggu"
 
 
+def nodes(node: Resource, state: State) -> tuple[str, ...]:
+    """A node is on itself; one that goes and has nothing of ours on it need not be reached for that."""
+    if node.life is Life.ABSENT and not _there(state, node.ref.name):
+        return ()
+    return (node.ref.name,)
+
+
+def _there(state: State, name: str) -> list[Ref]:
+    """Return what lives on a node, beside the node itself."""
+    return sorted(target.ref for target in state.targets([name]) if target.ref != Ref(KIND, name))
+
+
 def last(node: Resource, state: State, name: str) -> tuple[Ref, ...]:
     """A node goes after the modules on it; a run without role items only learns the node's facts."""
     if node.life is not Life.ABSENT:
         return ()
-    return tuple(target.ref for target in state.targets([name]) if target.ref.kind == MODULE)
+    return tuple(other for other in _there(state, name) if other.kind == MODULE)
 
 
 def pin_host_key(given: NodeCreate, actor: Actor) -> NodeCreate:
@@ -126,7 +138,7 @@ def delete_node(state: State, given: NodeKey, actor: Actor) -> None:
     """Leave tombstones for the node and the modules on it, unless a tenant still lives there."""
     ref = Ref(KIND, given.name)
     state.get(ref)
-    there = sorted(target.ref for target in state.targets([given.name]) if target.ref != ref)
+    there = _there(state, given.name)
     others = [str(other) for other in there if other.kind != MODULE]
     if others:
         listed = ", ".join(others[:5]) + (" and more" if len(others) > 5 else "")
