@@ -26,6 +26,8 @@ URL = re.compile(
 )
 # A file name has 255 bytes at most (NAME_MAX), a domain name of 253 and ".conf" has more.
 LONGEST_FILE_STEM = 250
+# config_tree puts digests in place of @@WCP360_ITEM@@ and its like wherever they stand in a file. Other @@ are fine.
+MARKER = "@@WCP360_"
 
 
 class BadValue(Exception):
@@ -123,6 +125,8 @@ def _document_root(path: object) -> None:
 def _redirect(url: object) -> None:
     if url == "":
         return
+    if MARKER in str(url):
+        raise BadValue(f"The redirect {url!r} holds {MARKER}, which marks places for WCP360's own digests: change it.")
     found = URL.fullmatch(url) if isinstance(url, str) and len(url) <= 2048 else None
     if not found or int(found["port"] or 1) not in range(1, 65536) or not _is_host(found["host"]):
         raise BadValue(

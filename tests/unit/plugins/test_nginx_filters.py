@@ -85,6 +85,8 @@ def test_good_values_arrive_unchanged(field: str, value: Any, why: str) -> None:
         ({"redirect": "https://b:99999/"}, "99999"),
         ({"redirect": "https://[::1/"}, "[::1"),
         ({"redirect": "/relative"}, "/relative"),
+        ({"redirect": "https://b/@@WCP360_ITEM@@"}, "@@WCP360_ITEM@@"),
+        ({"redirect": "https://b/?x=@@WCP360_GENERATION@@"}, "@@WCP360_GENERATION@@"),
         ({"state": "paused"}, "'paused'"),
     ],
 )
@@ -145,3 +147,7 @@ def test_yes_and_no_in_text_mean_what_they_say(given: Any, meant: bool) -> None:
 def test_ids_in_text_are_numbers() -> None:
     one = site(uid="20000", gid="20001")
     assert (one["refuse"], one["uid"], one["gid"]) == ("", 20000, 20001)
+
+
+def test_a_redirect_with_other_at_signs_is_fine() -> None:
+    assert site(redirect="https://b.test/@@view")["refuse"] == ""
