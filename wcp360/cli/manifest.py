@@ -21,7 +21,6 @@ from typing import Any
 import wcp360
 from wcp360.cli.exits import Exit, Failure
 
-ENTRY_POINTS = "wcp360.modules"
 _SOURCES = ("core", "modules", "wiring.py", "cli/manifest_build.py", "cli/words.py")
 BUILD_TIMEOUT = 60
 """Seconds that making the manifest may take; about one on an idle machine."""

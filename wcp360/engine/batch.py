@@ -5,7 +5,7 @@ A batch is plain JSON, because a preview keeps it while the desired state that i
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from itertools import chain, zip_longest
 from typing import Any
 
@@ -26,17 +26,16 @@ SUSPECT_ATTEMPTS = 3
 UNREACHABLE = "could not be reached"
 
 
-def compile_batches(state: State, only: Collection[Ref] | None = None) -> dict[str, Batch]:
+def compile_batches(state: State) -> dict[str, Batch]:
     """Return one batch for each node that has something pending.
 
-    ``only`` limits it to these resources and the pending ones that they depend on. In a transaction that has touched
-    resources (a rehearsal) the limit is those and what belongs to their tenants: a preview shows what its own
-    operation does, not what others have asked for meanwhile.
+    In a transaction that has touched resources (a rehearsal) it is limited to those and what belongs to their
+    tenants: a preview shows what its own operation does, not what others have asked for meanwhile.
     """
     chosen: dict[str, list[Target]] = {}
     tenants = _touched_tenants(state)
     for target in state.targets(pending=True):
-        if target.ref in only if only is not None else _is_own(target, state, tenants):
+        if _is_own(target, state, tenants):
             chosen.setdefault(target.node, []).append(target)
     # Whole, however much it is: a preview has to name everything that would change.
     return {node: compile_node(state, node, targets)[0] for node, targets in chosen.items()}

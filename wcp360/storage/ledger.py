@@ -46,16 +46,6 @@ class Ledger(Previews):
             query = table.select(table.node).where(_is_due(table, now))
             return [row["node"] for row in query.distinct().order_by(table.node)]
 
-    def next_retry(self, node: str | None = None) -> str | None:
-        """Return when the first of the pending targets that are being left alone is due; None if there is none."""
-        with self._store.read() as unit:
-            table = unit.tables.target
-            query = table.select(table.retry_at).where(is_pending(table) & (table.retry_at > now_text()))
-            if node is not None:
-                query = query.where(table.node == node)
-            row = query.order_by(table.retry_at).first()
-        return None if row is None else str(row["retry_at"])
-
     def begin_run(
         self,
         node: str,

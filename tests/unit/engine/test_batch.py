@@ -26,9 +26,9 @@ def panel(tmp_path: Path) -> Panel:
     return Panel.make(tmp_path)
 
 
-def compiled(panel: Panel, **kwargs: Any) -> dict[str, Any]:
+def compiled(panel: Panel) -> dict[str, Any]:
     with panel.store.read() as state:
-        return compile_batches(state, **kwargs)
+        return compile_batches(state)
 
 
 def settle(panel: Panel, status: TargetStatus, *names: str) -> None:
@@ -161,12 +161,6 @@ def test_a_big_tenant_does_not_push_out_a_small_one() -> None:
     few = [replace(many[0], ref=Ref("domain", "small"), tenant="small")]
     assert few[0] in fair_share([*many, *few], 10)
     assert fair_share(few, 10) == few
-
-
-def test_only_limits_a_batch_to_named_resources(panel: Panel) -> None:
-    panel.submit("demo", "x")
-    panel.submit("other", "x")
-    assert compiled(panel, only={DEMO})[NODE]["order"] == ["node:local", "tenant:demo"]
 
 
 def test_a_target_that_breaks_every_run_is_found_by_halving() -> None:
