@@ -9,7 +9,8 @@ INSTALLED := .venv/.installed-$(DIGEST)
 TOOLS := .venv/.tools-$(DIGEST)
 HOST_PACKAGES := runc=runc podman=podman debootstrap=debootstrap ssh-keygen=openssh-client
 # For example: make test PYTEST_ARGS='-m "not hosts"'
-PYTEST_ARGS ?=
+# Two at a time: the tests wait for hosts more than they compute. A file stays with one worker, for its fixtures.
+PYTEST_ARGS ?= --numprocesses 2 --dist loadfile
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20

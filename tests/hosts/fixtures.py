@@ -21,7 +21,7 @@ import pytest
 
 SCRIPT = Path(__file__).with_name("hosts.py")
 FIXTURES = {"ssh_host", "bare_host", "new_host"}
-LEFT_OUT: pytest.StashKey[list[tuple[str, str]]] = pytest.StashKey()
+NEEDS = "needs a host"
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def require_hosts() -> None:
         return
     if os.environ.get("CI") == "true":
         pytest.fail(f"this test needs a host: {reason}", pytrace=False)
-    pytest.skip(f"needs a host: {reason}")
+    pytest.skip(f"{NEEDS}: {reason}")
 
 
 @pytest.fixture(scope="session")
@@ -151,11 +151,6 @@ def bare_host(new_host: Callable[..., Host]) -> Host:
     return new_host(image="bare")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Begin the list of what is left out."""
-    config.stash[LEFT_OUT] = []
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark by fixture, so that `-m hosts` and `-m "not hosts"` need no care from who writes a test."""
     for item in items:
@@ -163,19 +158,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("hosts")
 
 
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Note each skipped test of those that need a host."""
-    outcome = yield
-    report = outcome.get_result()  # type: ignore[attr-defined]
-    if report.skipped and item.get_closest_marker("hosts") and isinstance(report.longrepr, tuple):
-        item.config.stash[LEFT_OUT].append((item.nodeid, report.longrepr[2]))
-
-
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Say loudly which tests had no host to run on."""
-    left_out = config.stash[LEFT_OUT]
+    skipped = terminalreporter.stats.get("skipped", [])
+    left_out = [report for report in skipped if NEEDS in str(report.longrepr)]
     if left_out:
         terminalreporter.section(f"left out: {len(left_out)} tests that need a real host", red=True)
-        for name, reason in left_out:
-            terminalreporter.write_line(f"{name}: {reason}")
+        for report in left_out:
+            terminalreporter.write_line(f"{report.nodeid}: {report.longrepr[2]}")
