@@ -80,7 +80,7 @@ def _become(command: dict[str, Any], sockets: list[socket.socket], record: str, 
         _keep_only([bound.fileno() for bound in sockets])
         _drop_signals()
         os.chdir("/")
-        os.umask(0o027)
+        os.umask(0o022)  # Nginx serves what PHP writes; the modes of the directories above keep others out
         os.setgroups(command["groups"])
         os.setgid(command["gid"])
         os.setuid(command["uid"])

@@ -155,6 +155,11 @@ def test_processes_of_others_are_not_seen(node: Node) -> None:
     assert "No such file" in said or "Permission denied" in said
 
 
+def test_shared_memory_is_ones_own(node: Node) -> None:
+    masters = [node.run("systemctl", "show", "-P", "MainPID", f"wcp360-php@{it.name}.service").strip() for it in (A, B)]
+    assert len({node.run("readlink", f"/proc/{pid}/ns/ipc") for pid in ("1", *masters)}) == 3
+
+
 def test_units_stand_in_the_tenants_slice(node: Node) -> None:
     for tenant in (A, B):
         shown = node.run(
@@ -188,9 +193,9 @@ def test_example_of_the_readme_runs_with_stock_ansible(node: Node) -> None:
     readme = (ROOT / "roles/php_fpm/README.md").read_text(encoding="utf-8")
     [play] = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)[0])
     demo = Tenant("demo", 20000)
-    node.add(demo)
     variables = {"php_fpm_extensions": ["opcache"], "php_fpm_memory_max": "{{ 256 * 2 }}M"}
     done = node.play(yaml.safe_dump([play | {"hosts": "all", "gather_facts": False}]), variables)
     assert done.code == 0, done.output
+    node.run("install", "-d", "-m", "750", "-o", "demo", "-g", "www-data", os.path.dirname(demo.root), demo.root)
     assert node.php(demo, "echo ini_get('memory_limit'), ' ', date_default_timezone_get();") == "256M Europe/Berlin"
     assert "536870912" in node.run("systemctl", "show", "-p", "MemoryMax", "wcp360-php@demo.service")

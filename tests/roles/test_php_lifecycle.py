@@ -66,6 +66,14 @@ def test_both_run_as_themselves(node: Node) -> None:
         assert set(groups) <= {str(tenant.uid)}
 
 
+def test_what_php_writes_can_be_served_as_a_static_file(node: Node) -> None:
+    node.php(A, "mkdir('uploads'); file_put_contents('uploads/picture.txt', 'of alpha');")
+    directory = f"{A.root}/uploads"
+    assert node.run("stat", "-c", "%a", directory, f"{directory}/picture.txt").split() == ["755", "644"]
+    assert node.run("cat", f"{directory}/picture.txt", user="www-data") == "of alpha"
+    assert "Permission denied" in node.run("cat", f"{directory}/picture.txt", user=B.name, check=False)
+
+
 def test_setting_is_previewed_applied_and_idempotent(node: Node) -> None:
     pid = master_of(node, A)
     done = twice(node, A.pool(settings={"memory_limit": "200M", "error_reporting": "E_ALL & ~E_NOTICE"}), B.pool())
