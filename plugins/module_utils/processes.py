@@ -9,6 +9,9 @@ from collections.abc import Iterator
 
 #: Where our ``instances`` module keeps the pid of a master that it started without a service manager.
 INSTANCE_PIDS = "/run/wcp360/instances"
+#: Where systemd keeps a tenant's instance, below its own root. The whole path counts: a tenant with a service manager
+#: of its own may give units any name, but has them below user.slice.
+UNIT_GROUP = "/wcp360.slice/wcp360-{name}.slice/wcp360-php@{name}.service"
 
 
 def user_processes(uid: int, spare: str = "") -> list[int]:
@@ -68,9 +71,19 @@ def _belongs(pid: int, uid: int) -> bool:
 
 
 def _in_instance(pid: int, name: str, session: int) -> bool:
-    if f"/wcp360-php@{name}.service" in _read(f"/proc/{pid}/cgroup"):
+    if _control_group(pid) == _control_group(1).removesuffix("/init.scope") + UNIT_GROUP.format(name=name):
         return True
     return bool(session) and _session(pid) == session
+
+
+def _control_group(pid: int) -> str:
+    """Return the whole path at which systemd keeps ``pid``; on a node in a container the container's comes first."""
+    groups = {}
+    for line in _read(f"/proc/{pid}/cgroup").splitlines():
+        _, controllers, path = line.split(":", 2)
+        groups[controllers] = path
+    # Where there are version 1 hierarchies, systemd's own is among them; else all are in the unnamed one.
+    return groups.get("name=systemd", groups.get("", ""))
 
 
 def _instance_session(name: str) -> int:
