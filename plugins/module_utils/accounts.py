@@ -130,13 +130,14 @@ class Accounts:
             raise ItemError(
                 f"The user {name} has the gid {found.gid}, not {wanted.gid}: accounts are never renumbered."
             )
-        steps = []
+        suspended = item["state"] == "suspended"
         if found != wanted:
-            apply = _changer(name, found, wanted) if found else _maker(name, wanted)
-            steps.append(Step(f"account {name}", found.text() if found else "", wanted.text(), apply))
-        if item["state"] == "suspended" and user_processes(wanted.uid, spare=name):
-            steps.append(_ending(name, wanted.uid, spare=name))
-        return steps
+            change = _changer(name, found, wanted) if found else _maker(name, wanted)
+            apply = _suspender(name, wanted.uid, change) if suspended else change
+            return [Step(f"account {name}", found.text() if found else "", wanted.text(), apply)]
+        if suspended and user_processes(wanted.uid, spare=name):
+            return [Step(f"processes of {name}", "running\n", "", lambda: _end(name, wanted.uid, spare=name))]
+        return []
 
     def _wanted(self, item: dict[str, Any], found: Account | None) -> Account:
         uid = item["uid"] if item["uid"] is not None else found.uid if found else self._free_id()
@@ -166,12 +167,9 @@ class Accounts:
             return [Step(f"group {name}", f"gid {gid}\n", "", lambda: _run(["groupdel", name]))]
         if not user:
             return []
-        steps = []
-        # A preview cannot tell whether role php_fpm will have stopped its master by then: neither does the report.
-        if user_processes(user.pw_uid, spare=name):
-            steps.append(_ending(name, user.pw_uid))
         found = _found(user, self.groups).text()
-        steps.append(Step(f"account {name}", found, "", lambda: _delete(name, user.pw_uid)))
+        # Its processes are no difference of their own: which of them role php_fpm stops first, no preview knows.
+        steps = [Step(f"account {name}", found, "", lambda: _delete(name, user.pw_uid))]
         if left := leftovers.find(name, user.pw_uid):
             text = "".join(path + "\n" for path in left)
             steps.append(Step(f"files left by {name}", text, "", lambda: leftovers.remove(left, user.pw_uid)))
@@ -250,20 +248,11 @@ def _maker(name: str, wanted: Account) -> Callable[[], None]:
         argv = ["useradd", "--no-create-home", "--no-log-init", "--uid", str(wanted.uid), *group]
         argv += ["--groups", ",".join(wanted.groups), "--home-dir", wanted.home, "--shell", wanted.shell]
         expire = [] if wanted.expires == _day_text("") else ["--expiredate", SUSPENDED_DAY]
-        _run([*argv, *expire, "--comment", wanted.comment, "--", name])
-        _drop_subordinate_ids(name)
+        # With ranges of subordinate ids a tenant could make user namespaces of its own.
+        no_ranges = ["--key", "SUB_UID_COUNT=0", "--key", "SUB_GID_COUNT=0"]
+        _run([*argv, *expire, *no_ranges, "--comment", wanted.comment, "--", name])
 
     return make
-
-
-def _drop_subordinate_ids(name: str) -> None:
-    """Take back the ranges that useradd hands out: a tenant with them could make user namespaces of its own."""
-    for path, option in (("/etc/subuid", "--del-subuids"), ("/etc/subgid", "--del-subgids")):
-        for line in _read_lines(path):
-            owner, _, numbers = line.partition(":")
-            if owner == name:
-                first, _, count = numbers.partition(":")
-                _run(["usermod", option, f"{first}-{int(first) + int(count) - 1}", name])
 
 
 def _changer(name: str, found: Account, wanted: Account) -> Callable[[], None]:
@@ -289,8 +278,12 @@ def _changer(name: str, found: Account, wanted: Account) -> Callable[[], None]:
     return change
 
 
-def _ending(name: str, uid: int, spare: str = "") -> Step:
-    return Step(f"processes of {name}", "running\n", "", lambda: _end(name, uid, spare))
+def _suspender(name: str, uid: int, change: Callable[[], None]) -> Callable[[], None]:
+    def suspend() -> None:
+        change()  # first, so that nobody logs in again behind the end of the processes
+        _end(name, uid, spare=name)
+
+    return suspend
 
 
 def _end(name: str, uid: int, spare: str = "") -> None:
@@ -299,6 +292,8 @@ def _end(name: str, uid: int, spare: str = "") -> None:
 
 
 def _delete(name: str, uid: int) -> None:
+    # Closed first: a login or a cron job in between would keep userdel from its work.
+    _run(["usermod", "--lock", "--expiredate", SUSPENDED_DAY, name])
     _end(name, uid)
     _run(["userdel", name])
     if _group(name):
