@@ -45,9 +45,9 @@ def vaulted(directory: Path, **values: str) -> None:
 @pytest.mark.timeout(900)
 def test_example(role: str, new_host: Callable[..., Host], tmp_path: Path) -> None:
     host = new_host(image="full")
-    (tmp_path / "inventory.json").write_text(json.dumps({"all": {"hosts": {"node": host.inventory()}}}))
+    (tmp_path / "inventory.json").write_text(json.dumps({"web": {"hosts": {"node": host.inventory()}}}))
     (tmp_path / "play.yml").write_text(example(role))
-    vaulted(tmp_path, vaulted_campaign="spring", vaulted_value="{{ 'spr' ~ 'ing' }}")
+    vaulted(tmp_path, vaulted_campaign="spring", vaulted_comment="{{ 'from the ' ~ 'vault' }}", vaulted_memory="192M")
     tool = [str(TOOLS / "ansible-playbook"), "-i", "inventory.json", "--vault-password-file", "password", "play.yml"]
     environment = {
         "PATH": os.environ["PATH"],
@@ -61,6 +61,10 @@ def test_example(role: str, new_host: Callable[..., Host], tmp_path: Path) -> No
         )
         assert done.returncode == 0, done.stdout + done.stderr
         assert expected in done.stdout, "the second run changes nothing: " + done.stdout
+    if role == "tenant":
+        assert host.run("getent passwd demo").stdout.split(":")[4] == "from the vault"
+    if role == "php_fpm":
+        assert '[memory_limit] = "192M"' in host.run("cat /etc/wcp360/php/current/demo.conf").stdout
     if role == "nginx":
         assert host.http_get("example.test")[0] == 200
         assert host.http_get("old-name.test")[1]["location"] == "https://example.test/spring"
