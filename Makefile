@@ -1,6 +1,6 @@
 # Everything runs in .venv, which is made here. `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-clean test check format clean-hosts
+.PHONY: help demo demo-clean test check format docs clean-hosts
 SHELL := /bin/sh
 BIN := .venv/bin
 # The stamps carry a digest of pyproject.toml: a changed dependency installs again, a touched file does not.
@@ -63,6 +63,9 @@ check-ansible: $(TOOLS)
 format: $(TOOLS) ## put the code into the project's format
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
+
+docs: $(TOOLS) ## write docs/operations.md anew from the declarations
+	$(BIN)/python -m wcp360.api.docs > docs/operations.md
 
 clean-hosts: ## remove every test host that this checkout started
 	@python3 tests/hosts/hosts.py down --all
