@@ -223,7 +223,13 @@ def nginx_config_items(sites: Iterable[Mapping[str, Any]], failures: Mapping[str
         if site["state"] == "absent":
             item["state"] = "absent"
         elif not refuse:
-            file = {"path": site["file"], "template": "site.conf.j2", "variables": {"site": dict(site)}}
+            # Nginx's master reads it as root; it names the site's aliases and whose it is.
+            file = {
+                "path": site["file"],
+                "template": "site.conf.j2",
+                "variables": {"site": dict(site)},
+                "mode": "0640",
+            }
             item |= {"claims": site["names"], "files": [file]}
         items.append(item)
     return items
