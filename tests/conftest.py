@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -17,6 +19,7 @@ pytest_plugins = ["tests.hosts.fixtures"]
 def _importable_collection() -> Path:
     """Return a directory in which the repository root is ansible_collections/wcp360/hosting."""
     base = Path(tempfile.mkdtemp(prefix="wcp360-collections-"))
+    atexit.register(shutil.rmtree, base, ignore_errors=True)
     namespace = base / "ansible_collections" / "wcp360"
     namespace.mkdir(parents=True)
     (namespace / "hosting").symlink_to(ROOT)
