@@ -191,3 +191,63 @@ def test_a_link_planted_in_the_web_directory_is_not_followed(panel: Panel) -> No
     assert "/home/acme/web/planted.test" in done.failed()["domain:planted.test"]
     assert panel.host.http_get("planted.test")[0] == 404
     assert panel.host.http_get("unplanted.test")[0] == 200
+
+
+def test_a_tenant_reads_its_own_log_and_cannot_list_the_domains(panel: Panel) -> None:
+    done = panel.run([site("steady.test"), site("closed.test", state="suspended")])
+    assert not done.failed(), done.output
+    assert panel.host.http_get("steady.test")[0] == 200
+    status, _, page = panel.host.http_get("closed.test")
+    assert status == 503 and "suspended" in page
+    as_tenant = "setpriv --reuid 20000 --regid 20000 --clear-groups"
+    assert "200" in panel.host.run(f"{as_tenant} cat /var/log/wcp360/nginx/steady.test/access.log").stdout
+    tree = "/etc/nginx/wcp360"
+    for refused in (
+        "ls /var/log/wcp360/nginx",
+        f"ls {tree}",
+        f"ls {tree}/generations",
+        f"ls {tree}/current/",
+        f"ls {tree}/current/sites",
+        f"cat {tree}/current/sites/steady.test.conf",
+    ):
+        assert panel.host.run(f"{as_tenant} {refused}", check=False).returncode != 0, refused
+
+
+def test_only_the_packages_own_default_site_is_taken(panel: Panel) -> None:
+    default = "/etc/nginx/sites-enabled/default"
+    record = json.dumps({"names": ["nginx"], "installed": {"nginx": "1"}})
+    kept = panel.host.run("cat /var/lib/wcp360/packages/nginx.json").stdout
+    panel.host.run("cat > /var/lib/wcp360/packages/nginx.json", stdin=record)
+    try:
+        panel.host.run(f"echo 'server {{ listen 8080; }}' > {default}")
+        done = panel.run([site("steady.test")], server=True)
+        assert done.code == 0 and not done.failed(), done.output
+        assert panel.host.run(f"cat {default}").stdout == "server { listen 8080; }\n"
+        panel.host.run(f"ln -sf /etc/nginx/sites-available/default {default}")
+        done = panel.run([site("steady.test")], server=True)
+        assert done.code == 0 and not done.failed(), done.output
+        assert panel.host.run(f"ls {default} || true").stdout == ""
+    finally:
+        panel.host.run(f"rm -f {default}; cat > /var/lib/wcp360/packages/nginx.json", stdin=kept)
+
+
+def test_a_removal_killed_before_the_reload_is_completed_by_the_next(panel: Panel) -> None:
+    assert panel.host.http_get("steady.test")[0] == 200
+    preview = panel.run([], server="absent", check=True)
+    killed = panel.run([], server="absent", kill_at="Have an Nginx that was here before us drop the sites")
+    assert killed.code == -9
+    assert panel.host.http_get("steady.test")[0] == 200
+    again = panel.run([], server="absent", check=True)
+    done = panel.run([], server="absent")
+    for run in (preview, again, done):
+        assert run.code == 0 and not run.failed(), run.output
+        reloads = [
+            line for line in run.lines if line.get("task", "").startswith("Have an Nginx that was here before us")
+        ]
+        assert [line["changed"] for line in reloads] == [True]
+    # With Debian's default site taken out nothing is left that Nginx would listen for.
+    assert panel.host.run("curl -sI -H 'Host: steady.test' http://127.0.0.1/ || true").stdout == ""
+    assert panel.host.run("systemctl is-active nginx").stdout == "active\n"
+    last = panel.run([], server="absent")
+    assert last.code == 0 and last.changes() == []
+    assert not [line for line in last.lines if line.get("changed")]
