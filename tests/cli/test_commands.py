@@ -194,7 +194,10 @@ def test_a_change_set_is_read_from_standard_input(server: Server, node: str) -> 
 @pytest.mark.timeout(60)
 def test_events_are_watched_until_interrupted(server: Server, node: str) -> None:
     argv = [sys.executable, "-u", "-m", "wcp360.cli.main", "event", "watch", "--json"]
+    # A shell starts what runs in the background with SIGINT ignored, and programs inherit that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     watching = subprocess.Popen(argv, env=server.environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    signal.signal(signal.SIGINT, before)
     try:
         time.sleep(2)
         assert server.run("tenant", "create", "watched", "--node", node, "--no-wait").returncode == 0

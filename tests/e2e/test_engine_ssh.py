@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +25,15 @@ def node(host: Host, **values: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def panel(tmp_path: Path, ssh_host: Host) -> Panel:
-    made = Panel.make(tmp_path, **node(ssh_host))
+def panel(ssh_host: Host) -> Iterator[Panel]:
+    # A short path: the socket of a kept connection has 107 characters (unix(7)), and pytest's own paths use them up.
+    base = Path(tempfile.mkdtemp(prefix="w-"))
+    made = Panel.make(base, **node(ssh_host))
     (made.settings.state_dir / "ssh").mkdir()
     shutil.copy(ssh_host.key, made.settings.state_dir / "ssh" / "id_ed25519")
     ssh_host.run(f"mkdir -p {made.home}")
-    return made
+    yield made
+    shutil.rmtree(base)
 
 
 def test_a_node_over_ssh_is_converged_and_its_connection_kept(panel: Panel, ssh_host: Host) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,8 @@ def test_one_node_is_previewed_and_then_serves(new_host: Callable[..., Host], tm
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": str(tmp_path),
+        # The default, below HOME, is too long for a socket's path (107 characters, unix(7)).
+        "ANSIBLE_SSH_CONTROL_PATH_DIR": tempfile.mkdtemp(prefix="w-"),
         "LANG": "C.UTF-8",
         "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
         "ANSIBLE_CALLBACKS_ENABLED": "wcp360.hosting.outcomes",
