@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,6 @@ from wcp360.engine.private import PrivateDirectory
 from wcp360.engine.remnants import end_run
 
 PLAYBOOK = Path("playbooks/converge.yml")
-EVENT_PAUSE = 0.5
 # How often ansible-runner looks whether it shall stop, in seconds.
 LOOK = 0.25
 TAIL = 2000
@@ -64,7 +62,7 @@ class Executor:
         with PrivateDirectory(self.state_dir, run_id, self.collection) as private:
             private.fill(node, batch["request"])
             try:
-                return self._run(private, check, self._ending(run_id, cancelled), _Throttle(progress))
+                return self._run(private, check, self._ending(run_id, cancelled), _Tasks(progress))
             finally:
                 end_run(self.state_dir, run_id)
 
@@ -79,7 +77,7 @@ class Executor:
 
         return look
 
-    def _run(self, private: PrivateDirectory, check: bool, cancelled: Callable[[], bool], events: _Throttle) -> Ended:
+    def _run(self, private: PrivateDirectory, check: bool, cancelled: Callable[[], bool], events: _Tasks) -> Ended:
         config = _Config(private, self.playbook, check, self.timeout)
         config.prepare()
         runner = _Runner(config, cancel_callback=cancelled, event_handler=events)
@@ -144,13 +142,12 @@ class _Runner(Runner):  # type: ignore[misc]
             super().event_callback(event_data)
 
 
-class _Throttle:
-    """Passes progress on, at most once every EVENT_PAUSE seconds; the counts are always those up to that moment."""
+class _Tasks:
+    """Passes on each task as it starts, with the counts of what ended before it."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._counts = {"ok": 0, "changed": 0, "failed": 0}
-        self._last = 0.0
 
     def __call__(self, event: dict[str, Any]) -> bool:
         kind, data = event.get("event"), event.get("event_data") or {}
@@ -158,7 +155,6 @@ class _Throttle:
             self._counts["changed" if (data.get("res") or {}).get("changed") else "ok"] += 1
         elif kind in ("runner_on_failed", "runner_on_unreachable"):
             self._counts["failed"] += 1
-        elif kind == "playbook_on_task_start" and time.monotonic() - self._last >= EVENT_PAUSE:
-            self._last = time.monotonic()
+        elif kind == "playbook_on_task_start":
             self._progress({"task": plain(str(data.get("task", "")))[:200], **self._counts})
         return False  # the event need not be kept on disk
