@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from wcp360.core.homes import home_of
 from wcp360.core.lifecycle import module_ref
 from wcp360.core.ports import State
 from wcp360.core.resources import Life, Ref, Resource, RoleItem
-from wcp360.modules.accounts.functions import NAME, home_of
+from wcp360.modules.accounts.functions import NAME
 
 
 def nodes(resource: Resource, state: State) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from wcp360.core.actor import Actor
 from wcp360.core.errors import Conflict
+from wcp360.core.homes import home_of
 from wcp360.core.lifecycle import require_module
 from wcp360.core.ports import State
 from wcp360.core.resources import Life, Ref, Resource
@@ -25,12 +26,6 @@ NAME = "accounts"
 KIND = "tenant"
 # Above Debian's range for people (1000 to 59999 starts low) and below the kernel's overflow ids; docs/adr names why.
 FIRST_UID, LAST_UID = 20_000, 59_999
-HOME_BASE = "/home"
-
-
-def home_of(name: str) -> str:
-    """Return the home directory of a tenant."""
-    return f"{HOME_BASE}/{name}"
 
 
 def owner(state: State, given: TenantKey) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from wcp360.core.homes import home_of
 from wcp360.core.lifecycle import module_ref
 from wcp360.core.ports import State
 from wcp360.core.resources import Life, Ref, Resource, RoleItem
 
 NAME = "webserver"
-HOME_BASE = "/home"
 
 
 def pool(tenant: Resource, state: State) -> tuple[RoleItem, ...]:
@@ -67,7 +67,7 @@ def server(module: Resource, state: State) -> tuple[RoleItem, ...]:
 
 
 def _account(tenant: Resource) -> dict[str, Any]:
-    return {"uid": tenant.spec["uid"], "gid": tenant.spec["gid"], "home": f"{HOME_BASE}/{tenant.ref.name}"}
+    return {"uid": tenant.spec["uid"], "gid": tenant.spec["gid"], "home": home_of(tenant.ref.name)}
 
 
 def _runs_php(tenant: Resource, state: State) -> bool:
