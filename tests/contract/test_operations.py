@@ -211,6 +211,7 @@ ORDER: list[tuple[str, str]] = [
     ("node.create", ""),
     ("node.list", ""),
     ("node.show", ""),
+    ("node.variables", ""),
     ("node.check", ""),
     ("tenant.create", ""),
     ("tenant.list", ""),

@@ -12,6 +12,7 @@ from wcp360.core.registry import Module
 from wcp360.core.resources import Life, Ref, Renderer, Resource, ResourceType
 from wcp360.core.status import status_of
 from wcp360.core.views import Page
+from wcp360.modules.nodes import variables
 from wcp360.modules.nodes.hostkey import confirmed_key
 from wcp360.modules.nodes.inputs import NodeCreate, NodeKey, NodeList, NodeSpec, NodeView
 
@@ -43,6 +44,7 @@ def build() -> Module:
                 example={"name": "local"},
                 key="name",
             ),
+            variables.operation(),
             change(
                 "node.create",
                 "Take a server under management; its SSH host key is pinned.",
