@@ -7,6 +7,7 @@ BIN := .venv/bin
 DIGEST := $(shell cksum pyproject.toml | cut -d' ' -f1)
 INSTALLED := .venv/.installed-$(DIGEST)
 TOOLS := .venv/.tools-$(DIGEST)
+DATABASE_PACKAGES := pg_ctlcluster=postgresql
 HOST_PACKAGES := runc=runc podman=podman debootstrap=debootstrap ssh-keygen=openssh-client
 # For example: make test PYTEST_ARGS='-m "not hosts"'
 # Two at a time: the tests wait for hosts more than they compute. A file stays with one worker, for its fixtures.
@@ -33,6 +34,7 @@ demo-clean: $(INSTALLED) ## remove what the demo made, and nothing else
 
 test: $(TOOLS) ## all tests; makes real hosts where it can and says what it leaves out where it cannot
 	@command -v docker >/dev/null 2>&1 && docker info >/dev/null 2>&1 || .ci/ensure-packages $(HOST_PACKAGES) || true
+	@.ci/ensure-packages $(DATABASE_PACKAGES) || true
 	@$(BIN)/python tests/hosts/hosts.py collections >/dev/null
 	@if $(BIN)/python tests/hosts/hosts.py doctor; then $(BIN)/python tests/hosts/hosts.py build; fi
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(PYTEST_ARGS)

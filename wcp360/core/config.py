@@ -72,7 +72,9 @@ class EngineSettings(_Section):
 class StorageSettings(_Section):
     """Where desired state is kept."""
 
-    url: SecretStr = Field(default=SecretStr(""), description="Database URL; empty: SQLite in the state directory.")
+    url: SecretStr = Field(
+        default=SecretStr(""), description="As in postgresql://USER:PASSWORD@HOST/NAME; empty: SQLite in state_dir."
+    )
 
 
 class PanelSettings(_Section):

@@ -2,23 +2,58 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from peewee import OperationalError, PeeweeException, SqliteDatabase
+from peewee import (
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    PeeweeException,
+    ProgrammingError,
+    SqliteDatabase,
+)
 
 from wcp360.core.errors import Invalid
 
 BUSY_SECONDS = 30
 SQLITE_URL = "sqlite:///"
+POSTGRESQL_URLS = ("postgresql://", "postgres://")
 
-# Peewee gives the driver's errors its own names when it executes, but not when it fetches.
-OUT_OF_ORDER = (OperationalError, sqlite3.OperationalError)
+# Peewee gives the driver's errors its own names when it executes, but not when it fetches. The last three
+# are PostgreSQL's for a connection that it has ended and for a database without tables.
+OUT_OF_ORDER = (OperationalError, sqlite3.OperationalError, InterfaceError, InternalError, ProgrammingError)
 UNREADABLE = (PeeweeException, sqlite3.Error, UnicodeDecodeError)
+
+
+class InDoubt(Exception):
+    """The database went away during a commit, so that nobody knows whether it was kept."""
+
+
+class Dialect(Protocol):
+    """What a database must be able to do beyond peewee's expressions."""
+
+    database: Any
+
+    def write(self) -> AbstractContextManager[None]:
+        """Open the only writing transaction; what is read in it is what all before it have committed."""
+
+    def read(self) -> AbstractContextManager[None]:
+        """Open a snapshot."""
+
+    def exists(self) -> bool:
+        """Tell whether there is a database to look into."""
+
+    def create(self) -> None:
+        """Make the database ready for migrations; Unavailable where it cannot be used."""
+
+    def migrating(self) -> AbstractContextManager[None]:
+        """Keep other migrations out; the lock goes with the process that holds it."""
 
 
 class SqliteDialect:
@@ -65,26 +100,53 @@ class SqliteDialect:
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         self.database.pragma("journal_mode", "wal")
 
-    def lock_path(self) -> Path:
-        """Return the file whose lock keeps migrations apart."""
-        return self.path.with_name(self.path.name + ".migrate-lock")
+    def exists(self) -> bool:
+        """Tell whether the file exists."""
+        return self.path.exists()
+
+    @contextmanager
+    def migrating(self) -> Iterator[None]:
+        """Hold an exclusive lock on a file beside the database; the kernel drops it when its holder dies."""
+        path = self.path.with_name(self.path.name + ".migrate-lock")
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
 
-def append_only(table: str) -> list[str]:
-    """Return SQLite's statements after which rows of ``table`` can be added and nothing else."""
+def append_only(table: str, database: Any) -> list[str]:
+    """Return the statements after which rows of ``table`` can be added and nothing else."""
+    message = f"rows of {table} are never changed or removed"
+    if isinstance(database, SqliteDatabase):
+        return [
+            f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} "
+            f"BEGIN SELECT RAISE(ABORT, '{message}'); END"
+            for verb in ("UPDATE", "DELETE")
+        ]
     return [
-        f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} "
-        f"BEGIN SELECT RAISE(ABORT, 'rows of {table} are never changed or removed'); END"
-        for verb in ("UPDATE", "DELETE")
+        f"CREATE FUNCTION {table}_append_only() RETURNS trigger LANGUAGE plpgsql AS "
+        f"$$ BEGIN RAISE EXCEPTION '{message}'; END $$",
+        f"CREATE TRIGGER {table}_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {table} "
+        f"FOR EACH STATEMENT EXECUTE FUNCTION {table}_append_only()",
     ]
 
 
-def open_dialect(where: str | Path) -> SqliteDialect:
+def open_dialect(where: str | Path) -> Dialect:
     """Return the dialect for a path or URL. Raises Invalid for a database that is not supported."""
     text = str(where)
+    if text.startswith(POSTGRESQL_URLS):
+        from wcp360.storage.postgresql import PostgresqlDialect
+
+        return PostgresqlDialect("postgresql://" + text.partition("://")[2])
     if text.startswith(SQLITE_URL):
         text = text.removeprefix(SQLITE_URL)
     elif "://" in text:
         scheme = text.partition("://")[0]
-        raise Invalid(f"storage.url names the database {scheme!r}, which is not supported; use {SQLITE_URL}/PATH.")
+        raise Invalid(
+            f"storage.url names the database {scheme!r}, which is not supported; use {SQLITE_URL}PATH or "
+            "postgresql://USER@HOST/DATABASE."
+        )
     return SqliteDialect(Path(text))

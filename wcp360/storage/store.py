@@ -11,7 +11,7 @@ from pathlib import Path
 
 from wcp360.core.errors import Unavailable
 from wcp360.core.views import EventView
-from wcp360.storage.dialect import OUT_OF_ORDER, open_dialect
+from wcp360.storage.dialect import OUT_OF_ORDER, InDoubt, open_dialect
 from wcp360.storage.tables import Tables
 from wcp360.storage.unit import Unit
 
@@ -47,6 +47,11 @@ class SqlStore:
             with self.dialect.write():
                 yield unit
                 unit.before_commit()
+        except InDoubt as error:
+            raise Unavailable(
+                f"The database went away while it kept the transaction ({plain(error)}), so it is not known whether it "
+                "did. Look at the newest changes before you try again."
+            ) from error
         except OUT_OF_ORDER as error:
             raise _unavailable(error) from error
         self._tell(unit.events_added)
@@ -99,5 +104,10 @@ class SqlStore:
                     logger.exception("A subscriber failed on event %d (%s).", event.id, event.type)
 
 
+def plain(error: Exception) -> str:
+    """Return a database's message on one line and without a full stop."""
+    return " ".join(str(error).split()).rstrip(".")
+
+
 def _unavailable(error: Exception) -> Unavailable:
-    return Unavailable(f"The database did not take the transaction: {error}. Nothing was changed; try again.")
+    return Unavailable(f"The database did not take the transaction: {plain(error)}. Nothing was changed; try again.")

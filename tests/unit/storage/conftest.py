@@ -1,4 +1,4 @@
-"""A migrated store in a real file for each test."""
+"""A migrated store for each test: in a file and, unless the test is about SQLite itself, on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ from wcp360.storage import Ledger, SqlStore, migrate
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[SqlStore]:
+def store(url: str) -> Iterator[SqlStore]:
+    opened = SqlStore(url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def sqlite_store(tmp_path: Path) -> Iterator[SqlStore]:
     opened = SqlStore(tmp_path / "wcp360.db")
     migrate(opened)
     yield opened

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from pathlib import Path
 from typing import Any
 
 from wcp360.core.ids import new_id
@@ -12,9 +11,14 @@ from wcp360.core.ports import TargetOutcome, TargetStatus
 from wcp360.core.resources import Life, Ref, RoleItem, Spec
 from wcp360.core.views import ChangeView, RecordStatus
 from wcp360.storage import Ledger, SqlStore
+from wcp360.storage.dialect import SqliteDialect
 from wcp360.storage.unit import Unit
 
 NODE = "web1"
+SCHEMA = """
+SELECT table_name, column_name, data_type, collation_name, is_nullable FROM information_schema.columns
+WHERE table_schema = 'public' ORDER BY 1, 2
+"""
 
 
 class DomainSpec(Spec):
@@ -61,7 +65,19 @@ def converge(ledger: Ledger, status: str = "applied", reason: str = "", node: st
     return finished
 
 
-def content_hash(path: Path) -> str:
+def rows(store: SqlStore, statement: str) -> list[tuple[Any, ...]]:
+    """Run one statement past the store, on this thread's connection, which commits by itself."""
+    cursor = store.dialect.database.execute_sql(statement)
+    return list(cursor.fetchall()) if cursor.description else []
+
+
+def content_hash(store: SqlStore) -> str:
     """Return a digest of everything in a database: schema and rows."""
-    with sqlite3.connect(path) as connection:
-        return hashlib.sha256("\n".join(connection.iterdump()).encode()).hexdigest()
+    if isinstance(store.dialect, SqliteDialect):
+        with sqlite3.connect(store.dialect.path) as connection:
+            return hashlib.sha256("\n".join(connection.iterdump()).encode()).hexdigest()
+    names = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' ORDER BY 1"
+    found: list[Any] = [rows(store, SCHEMA)]
+    for (name,) in rows(store, names):
+        found.append((name, sorted(map(repr, rows(store, f'SELECT * FROM "{name}"')))))
+    return hashlib.sha256(repr(found).encode()).hexdigest()

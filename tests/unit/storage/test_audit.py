@@ -7,16 +7,28 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from peewee import PeeweeException
 
+from tests.postgresql import Databases
 from wcp360.storage import SqlStore
 from wcp360.storage.audit import FIRST, HASHED, chain_hash
+
+from .helpers import rows
 
 ENTRIES = 40
 
 
 @pytest.fixture
-def log(store: SqlStore) -> Path:
-    """A database with a log of entries whose every column has something recognisable in it."""
+def log(sqlite_store: SqlStore) -> Path:
+    """A file with a log of entries whose every column has something recognisable in it."""
+    fill(sqlite_store)
+    sqlite_store.close()
+    with sqlite3.connect(sqlite_store.dialect.path) as raw:
+        raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return sqlite_store.dialect.path
+
+
+def fill(store: SqlStore) -> None:
     for number in range(ENTRIES):
         with store.write() as unit:
             unit.add_audit(
@@ -27,10 +39,6 @@ def log(store: SqlStore) -> Path:
                 given={"name": f"d{number}.test", "text": "ü€ {{ x }}"},
                 correlation=f"01CORRELATION{number}",
             )
-    store.close()
-    with sqlite3.connect(store.dialect.path) as raw:
-        raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    return store.dialect.path
 
 
 def verdict(path: Path):
@@ -66,10 +74,33 @@ def test_an_empty_log_holds(store: SqlStore) -> None:
 
 
 @pytest.mark.parametrize("statement", ["UPDATE audit SET actor = 'nobody' WHERE id = 3", "DELETE FROM audit"])
-def test_the_database_refuses_to_change_entries(log: Path, statement: str) -> None:
-    with sqlite3.connect(log) as raw, pytest.raises(sqlite3.IntegrityError, match="never changed"):
-        raw.execute(statement)
-    assert verdict(log).intact
+def test_the_database_refuses_to_change_entries(store: SqlStore, statement: str) -> None:
+    fill(store)
+    with pytest.raises(PeeweeException, match="never changed"):
+        rows(store, statement)
+    with store.read() as state:
+        found = state.verify_audit()
+    assert found.intact and found.entries == ENTRIES
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        *(f"UPDATE audit SET {column} = 'x' WHERE id = 7" for column in (*HASHED[1:], "hash")),
+        "UPDATE audit SET id = 99 WHERE id = 7",
+        "DELETE FROM audit WHERE id = 1",
+        f"DELETE FROM audit WHERE id = {ENTRIES}",
+        "UPDATE counter SET value = value - 1 WHERE name = '.audit'",
+    ],
+)
+def test_a_changed_entry_is_found_on_postgresql_too(databases: Databases, statement: str) -> None:
+    store = SqlStore(databases.server.url(databases.fresh()))
+    fill(store)
+    rows(store, "DROP TRIGGER audit_append_only ON audit")
+    rows(store, statement)
+    with store.read() as state:
+        assert not state.verify_audit().intact
+    store.close()
 
 
 @pytest.mark.parametrize(

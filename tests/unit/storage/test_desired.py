@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.postgresql import Databases
 from wcp360.core.errors import Conflict, NotFound, Unavailable
 from wcp360.core.resources import Life, Ref, RoleItem
 from wcp360.core.views import ChangeStatus
@@ -258,7 +259,7 @@ def test_pages_follow_each_other_and_show_only_what_may_be_seen(store: SqlStore)
 
 def test_a_block_that_raises_leaves_the_database_as_it_was(store: SqlStore) -> None:
     submit(store, SITE, "a", tenant="acme")
-    before = content_hash(store.dialect.path)
+    before = content_hash(store)
     told: list[object] = []
     store.on_event(told.append)
     with pytest.raises(KeyError), store.write() as unit:
@@ -269,7 +270,7 @@ def test_a_block_that_raises_leaves_the_database_as_it_was(store: SqlStore) -> N
         accept(unit)
         unit.add_audit(actor="a", operation="b", tenant=None, outcome="c", given={}, correlation="")
         raise KeyError
-    assert content_hash(store.dialect.path) == before and told == []
+    assert content_hash(store) == before and told == []
 
 
 def test_a_reading_transaction_refuses_to_write_and_none_nest(store: SqlStore) -> None:
@@ -298,3 +299,11 @@ def test_a_reader_keeps_its_snapshot(store: SqlStore) -> None:
 def test_a_database_without_tables_says_so(tmp_path) -> None:
     with pytest.raises(Unavailable, match="no such table"), SqlStore(tmp_path / "empty.db").read() as state:
         state.find(SITE)
+
+
+def test_a_postgresql_database_without_tables_says_so(databases: Databases) -> None:
+    name = databases.server.create()
+    store = SqlStore(databases.server.url(name))
+    with pytest.raises(Unavailable, match="does not exist"), store.read() as state:
+        state.find(SITE)
+    store.close()

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import random
-import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
 
+import pytest
+
 from wcp360.core.views import ChangeStatus
 from wcp360.storage import Ledger, SqlStore, migrate
+from wcp360.storage.dialect import SqliteDialect
 
-from .helpers import content_hash, converge
+from .helpers import content_hash, converge, rows
 from .worker import REF
 
 WORKER = Path(__file__).with_name("worker.py")
@@ -22,7 +24,7 @@ PROCESSES, TIMES = 8, 25
 
 
 def start(job: str, store: SqlStore, argument: object) -> subprocess.Popen[str]:
-    command = [sys.executable, str(WORKER), job, str(store.dialect.path), str(argument)]
+    command = [sys.executable, str(WORKER), job, str(store.dialect.database.database), str(argument)]
     root = str(Path(__file__).parents[3])
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": root})
 
@@ -92,9 +94,8 @@ def test_killed_writers_leave_whole_transactions_only(store: SqlStore) -> None:
         assert len(state.audit(limit=99999, after=0)) == count and state.verify_audit().intact
         assert len(state.events(tenants=None, limit=99999, after=0)) == count
         assert len(state.changes(tenants=None, limit=99999, after="").items) == count
-    with sqlite3.connect(store.dialect.path) as raw:
-        assert raw.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        assert raw.execute("PRAGMA foreign_key_check").fetchall() == []
+    if isinstance(store.dialect, SqliteDialect):
+        assert rows(store, "PRAGMA integrity_check") == [("ok",)] and rows(store, "PRAGMA foreign_key_check") == []
 
 
 def test_threads_share_a_store(store: SqlStore) -> None:
@@ -135,7 +136,7 @@ def up(migrator, db):
     print("begun", flush=True)
     db.execute_sql("CREATE TABLE extra (id INTEGER PRIMARY KEY)")
     for number in range(50):
-        db.execute_sql("INSERT INTO extra (id) VALUES (?)", (number,))
+        db.execute_sql("INSERT INTO extra (id) VALUES (%d)" % number)
         time.sleep(0.02)
     db.execute_sql("ALTER TABLE resource ADD COLUMN note TEXT")
 """
@@ -153,10 +154,10 @@ def directory_with(tmp_path: Path, **scripts: str) -> Path:
 
 
 def test_a_migration_that_is_killed_is_not_half_there(store: SqlStore, tmp_path: Path) -> None:
-    directory = directory_with(tmp_path, _0002_slow=SLOW)
+    directory = directory_with(tmp_path, _0099_slow=SLOW)
     with store.write() as unit:
         unit.allocate("uid", 1, 9)
-    before = content_hash(store.dialect.path)
+    before = content_hash(store)
     rng = random.Random(3)
     for _ in range(5):
         job = start("migrate", store, directory)
@@ -166,17 +167,22 @@ def test_a_migration_that_is_killed_is_not_half_there(store: SqlStore, tmp_path:
         job.kill()
         job.wait()
         store.close()
-        assert content_hash(store.dialect.path) == before
-    assert migrate(store, directory) == ["0002_slow"]
-    with sqlite3.connect(store.dialect.path) as raw:
-        assert raw.execute("SELECT COUNT(*) FROM extra").fetchone() == (50,)
-        assert raw.execute("SELECT value FROM counter WHERE name = 'uid'").fetchone() == (1,)
-        assert raw.execute("SELECT note FROM resource").fetchall() == []
+        assert content_hash(store) == before
+    assert migrate(store, directory) == ["0099_slow"]
+    assert rows(store, "SELECT COUNT(*) FROM extra") == [(50,)]
+    assert rows(store, "SELECT value FROM counter WHERE name = 'uid'") == [(1,)]
+    assert rows(store, "SELECT note FROM resource") == []
 
 
-def test_several_migrate_at_once_and_one_does_it(tmp_path: Path) -> None:
-    directory = directory_with(tmp_path, _0002_slow=SLOW)
-    store = SqlStore(tmp_path / "deep" / "new.db")
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_several_migrate_at_once_and_one_does_it(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    directory = directory_with(tmp_path, _0099_slow=SLOW)
+    where = f"sqlite:///{tmp_path}/deep/new.db"
+    if kind == "postgresql":
+        server = request.getfixturevalue("databases").server
+        where = server.url(server.create())
+    store = SqlStore(where)
+    every = len(list(directory.glob("[0-9]*.py")))
     jobs = [start("migrate", store, directory) for _ in range(6)]
-    assert sorted(int(job.communicate(timeout=120)[0].split()[-1]) for job in jobs) == [0, 0, 0, 0, 0, 2]
+    assert sorted(int(job.communicate(timeout=120)[0].split()[-1]) for job in jobs) == [0, 0, 0, 0, 0, every]
     assert [job.returncode for job in jobs] == [0] * 6

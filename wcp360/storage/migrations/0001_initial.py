@@ -236,6 +236,7 @@ INDEXES = (
 
 def up(migrator: Any, db: Any) -> None:
     with db.bind_ctx(TABLES, bind_refs=False, bind_backrefs=False):
-        db.create_tables(TABLES, safe=False)
-    for statement in (*INDEXES, *append_only("audit")):
+        for table in TABLES:
+            table.create_table(safe=False)
+    for statement in (*INDEXES, *append_only("audit", db)):
         db.execute_sql(statement)
