@@ -19,12 +19,12 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(prog="hosts.py", description=__doc__)
     commands = top.add_subparsers(dest="command", required=True)
-    build = commands.add_parser("build", help="have the images (both, or the one that is named)")
-    build.add_argument("--bare", action="store_true")
-    build.add_argument("--full", action="store_true")
+    build = commands.add_parser("build", help="have the images (all, or those that are named)")
+    for flavour in image.RECIPES:
+        build.add_argument(f"--{flavour}", action="store_true")
     up = commands.add_parser("up", help="start a host and wait until systemd and SSH answer")
     up.add_argument("name")
-    up.add_argument("--image", choices=sorted(image.PACKAGES), default="full")
+    up.add_argument("--image", choices=sorted(image.RECIPES), default="full")
     up.add_argument("--json", action="store_true")
     down = commands.add_parser("down", help="remove hosts")
     down.add_argument("names", nargs="*", metavar="name")
@@ -38,8 +38,8 @@ def parser() -> argparse.ArgumentParser:
 
 def _build(args: argparse.Namespace) -> None:
     engine = find_engine()
-    for flavour in image.PACKAGES:
-        if getattr(args, flavour) or not (args.bare or args.full):
+    for flavour in image.RECIPES:
+        if getattr(args, flavour) or not any(getattr(args, other) for other in image.RECIPES):
             print(image.ensure(engine, flavour))
 
 

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Turns a minimal Debian 12 tree into a test host; runs inside the tree as root, under debootstrap's chroot and under a
-# Containerfile alike, so that both ways give the same host. Usage: provision.sh bare|full PACKAGE...
+# Turns a minimal Debian tree into a test host; runs inside the tree as root, under debootstrap's chroot and under a
+# Containerfile alike, so that both ways give the same host. Usage: provision.sh bare|full|control PACKAGE...
+# A control host gets the Python packages in $REQUIREMENTS besides, in /opt/wcp360.
 set -eu
 flavour=$1
 shift
@@ -34,12 +35,16 @@ if [ "$flavour" = bare ]; then
         ln -sf /dev/null "/etc/systemd/system/$unit"
     done
     ln -sf /lib/systemd/system/multi-user.target /etc/systemd/system/default.target
-else
+elif [ "$flavour" = full ]; then
     # Installed but not set up: what an administrator who keeps nginx for himself would have left.
-    for unit in nginx.service php8.2-fpm.service; do
-        systemctl disable "$unit" >/dev/null 2>&1 || :
+    for unit in nginx.service /lib/systemd/system/php*-fpm.service; do
+        systemctl disable "${unit##*/}" >/dev/null 2>&1 || :
     done
     rm -f /etc/nginx/sites-enabled/default
+else
+    python3 -m venv /opt/wcp360
+    # shellcheck disable=SC2086 # a list of requirements
+    /opt/wcp360/bin/pip install --quiet --no-cache-dir --disable-pip-version-check $REQUIREMENTS
 fi
 
 apt-get -q clean

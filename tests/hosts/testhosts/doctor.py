@@ -21,14 +21,14 @@ def findings() -> dict[str, object]:
     except HostsError as error:
         found["reason"] = str(error)
         return found
-    present = {flavour: engine.has_image(image.tag(flavour)) for flavour in image.PACKAGES}
+    present = {flavour: engine.has_image(image.tag(flavour)) for flavour in image.RECIPES}
     found.update(
         usable=True,
         engine=engine.name,
         runtime=engine.runtime or "default",
         rootless=engine.rootless,
         reached="own address" if engine.direct else "ports published on 127.0.0.1",
-        built_with="debootstrap" if image.can_debootstrap() else "a registry's debian:12",
+        built_with="debootstrap" if image.can_debootstrap() else "a registry's debian:12 and debian:13",
         images={image.tag(flavour): "present" if here else "to be built" for flavour, here in present.items()},
     )
     return found
