@@ -9,6 +9,7 @@ from wcp360.core.ids import new_id
 from wcp360.core.ports import Target, TargetOutcome, TargetStatus
 from wcp360.core.resources import Ref, RoleItem
 from wcp360.core.views import ChangeStatus, PredictedItem, RecordStatus
+from wcp360.storage.applying import Applying
 from wcp360.storage.desired import WAITING, is_pending, target_of
 from wcp360.storage.encode import from_text, items_to_text, to_text
 from wcp360.storage.part import matches, ref_of, rows_of
@@ -19,7 +20,7 @@ from wcp360.storage.times import now_text
 from wcp360.storage.unit import Unit
 
 
-class Ledger(Previews):
+class Ledger(Previews, Applying):
     """Reads pending targets and records runs; every method is a short transaction of its own.
 
     A target that was interrupted is due again after ``retry`` seconds, twice that the next time, and so on up to
@@ -174,7 +175,7 @@ class Ledger(Previews):
         return refs
 
     def _values(self, row: Row, outcome: TargetOutcome, carried: Row | None) -> Row:
-        settled = {"attempts": 0, "retry_at": None}
+        settled = {"attempts": 0, "retry_at": None} | ({"preview": ""} if outcome.revision >= row["wanted"] else {})
         if outcome.status is TargetStatus.APPLIED:
             if carried is None:
                 raise ValueError(f"{outcome.ref} cannot be applied without a run.")

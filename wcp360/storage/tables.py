@@ -31,6 +31,10 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "retry_at",
         "facts",
         "asked",
+        "bulk",
+        "turn",
+        "asked_by",
+        "preview",
     ),
     "claim": ("hostname", "reversed", "kind", "name", "tenant"),
     "counter": ("name", "value"),
@@ -45,6 +49,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "correlation",
         "created",
         "finished",
+        "preview",
     ),
     "change_target": ("change", "kind", "name", "node", "revision", "status", "reason"),
     "preview": (
@@ -96,6 +101,9 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 }
 
 Row = dict[str, Any]
+
+UNRANKED = -1
+"""``bulk`` of a target that this transaction has asked for, until the change tells whether it is bulk."""
 
 CHUNK = 500
 """Rows or names in one statement: times a table's columns this stays below SQLite's limit of 32,766 bound values."""
