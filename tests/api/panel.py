@@ -128,12 +128,12 @@ class Panel:
     def audit(self) -> list[dict[str, Any]]:
         """Return the whole audit log."""
         entries: list[dict[str, Any]] = []
-        while True:
-            after = entries[-1]["id"] if entries else 0
-            page = self.send("GET", f"{API}/audit?limit=1000&after={after}").json
+        cursor = ""
+        while cursor is not None:
+            page = self.send("GET", f"{API}/audit?limit=1000&cursor={cursor}").json
             entries += page["items"]
-            if page["next"] is None:
-                return entries
+            cursor = page["next"]
+        return entries
 
     def token(self, name: str, permissions: set[str], tenants: set[str] | None) -> str:
         """Make a token and keep it under its name."""

@@ -52,20 +52,20 @@ def query(entry: dict[str, Any], values: dict[str, Any]) -> None:
     elif items:
         print_table(items)
     if following is not None and not values["as_json"]:
-        complain(f"There are more: --after {safe_line(following)}")
+        complain(f"There are more: repeat it with --cursor {safe_line(following)}")
 
 
 def _pages(client: Client, entry: dict[str, Any], path: str, given: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Answer one page where the caller says which, else all; of records, which only grow, always one."""
     names = {parameter["name"] for parameter in entry["parameters"]}
-    whole = "limit" in names and not {"limit", "after"} & set(given) and not entry["records"]
+    whole = "limit" in names and not {"limit", "cursor"} & set(given) and not entry["records"]
     asked = given | ({"limit": PAGE} if whole else {})
     while True:
         page: dict[str, Any] = client.call(entry["method"], path, asked).body
         yield page
         if not whole or page["next"] is None:
             return
-        asked = asked | {"after": page["next"]}
+        asked = asked | {"cursor": page["next"]}
 
 
 def _collected(pages: Iterator[dict[str, Any]]) -> tuple[list[dict[str, Any]], Any]:

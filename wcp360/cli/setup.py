@@ -111,7 +111,7 @@ def _ssh_key(directory: Path) -> list[str]:
 def _node(system: System) -> list[str]:
     """Declare this machine. It goes through the one door, so it is audited and converged like any other node."""
     with system.store.read() as state:
-        if state.find(Ref("node", NODE)) is not None or state.page("node", limit=1).items:
+        if state.find(Ref("node", NODE)) is not None or state.page("node").items:
             return []
     operation = system.registry.operation("node.create")
     given = operation.input.model_validate({"name": NODE, "connection": "local"})

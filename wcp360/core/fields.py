@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import unicodedata
+from datetime import UTC, datetime
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -128,6 +129,16 @@ def _private_path(value: str) -> str:
     return value
 
 
+def _moment(value: str) -> str:
+    """Return a time as all times are kept: RFC 3339 in UTC with milliseconds, so that texts sort as times do."""
+    try:
+        found = datetime.fromisoformat(value)
+        found = found.replace(tzinfo=UTC) if len(value) == len("2026-11-22") else found.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise ValueError("There is no such date or time.") from error
+    return found.strftime("%Y-%m-%dT%H:%M:%S.") + f"{found.microsecond // 1000:03d}Z"
+
+
 TenantName = Annotated[str, AfterValidator(_tenant_name)]
 NodeName = Annotated[str, AfterValidator(_node_name)]
 DomainName = Annotated[
@@ -144,4 +155,12 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 Limit = Annotated[int, Field(ge=1, le=1000)]
 # SQLite's and PostgreSQL's 64-bit integers end at 2**63 - 1.
 Sequence = Annotated[int, Field(ge=0, le=2**63 - 1)]
-Cursor = Annotated[str, StringConstraints(max_length=300), AfterValidator(clean_text)]
+Cursor = Annotated[str, StringConstraints(max_length=1000, pattern=r"^[A-Za-z0-9_-]*$")]
+# A date, or a time with its distance from UTC: without one nobody knows which hour is meant.
+_DAY = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_TIME = rf"^{_DAY}(T[0-9]{{2}}:[0-9]{{2}}(:[0-9]{{2}}(\.[0-9]{{1,6}})?)?(Z|[+-][0-9]{{2}}:[0-9]{{2}}))?$"
+Moment = Annotated[str, StringConstraints(max_length=40, pattern=_TIME), AfterValidator(_moment)]
+NamePart = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=r"^[a-z0-9._-]+$")]
+OperationName = Annotated[str, Field(pattern=r"^[a-z]+\.[a-z_]+$", max_length=64)]
+# The names of tokens and users, as they stand in changes and in the audit log.
+ActorName = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(clean_text)]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
+from wcp360.core.listing import Query
 from wcp360.core.resources import Life, Ref, Resource, RoleItem, Spec
 from wcp360.core.views import (
     AuditVerdict,
@@ -92,10 +93,20 @@ class State(Protocol):
     def get(self, ref: Ref) -> Resource:
         """Return the resource; raise NotFound where it does not exist or is being removed."""
 
-    def page(
-        self, kind: str, *, tenants: Tenants = None, tenant: str | None = None, limit: int = 100, after: str = ""
-    ) -> Page[Any]:
-        """Return a page of resources of one kind by name, ``items`` being Resource values, tombstones included."""
+    def page(self, kind: str, query: Query | None = None, *, tenants: Tenants = None) -> Page[Any]:
+        """Return a page of a list: rows of records, or Resource values of a kind of resources, tombstones included.
+
+        ``tenants`` limits it to what a caller may see; without a query the first 100 by name are meant.
+        """
+
+    def outcomes_of(self, refs: Iterable[Ref]) -> dict[Ref, list[ResourceOutcome]]:
+        """Return what ``outcomes`` returns for each of many resources, by a few statements."""
+
+    def facts_of(self, refs: list[Ref]) -> dict[Ref, dict[str, Any]]:
+        """Return what ``facts`` returns for each of many resources."""
+
+    def dependents(self, refs: list[Ref]) -> dict[Ref, int]:
+        """Return how many targets depend on each of ``refs``."""
 
     def of_tenant(self, tenant: str) -> list[Resource]:
         """Return everything that a tenant owns (itself included), tombstones included."""

@@ -19,7 +19,7 @@ class Page(View, Generic[Item]):
     """One page of a list."""
 
     items: list[Item]
-    next: str | None = Field(default=None, description="Pass it as `after` to get the following page.")
+    next: str | None = Field(default=None, description="Pass it as `cursor` to get the following page.")
 
 
 class ChangeStatus(StrEnum):
@@ -52,6 +52,21 @@ class ChangeView(View):
     reason: str
     resources: list[ResourceOutcome]
     runs: list[str]
+    correlation: str
+    created: str
+    finished: str | None
+    preview: str = Field(default="", description="The preview that it applies exactly; empty for none.")
+
+
+class ChangeRow(View):
+    """One accepted operation in a list; what was asked and what it touched is in the change itself."""
+
+    id: str
+    operation: str
+    actor: str
+    tenant: str | None
+    status: ChangeStatus
+    reason: str
     correlation: str
     created: str
     finished: str | None
@@ -104,6 +119,21 @@ class PreviewView(View):
     finished: str | None
 
 
+class PreviewRow(View):
+    """A kept dry run in a list; the differences are in the preview itself."""
+
+    id: str
+    operation: str
+    actor: str
+    tenant: str | None
+    status: RecordStatus
+    reason: str
+    changed: bool | None = Field(description="Whether anything would change; None until it is known.")
+    correlation: str
+    created: str
+    finished: str | None
+
+
 class RunView(View):
     """One execution of ansible-runner on one node."""
 
@@ -115,6 +145,19 @@ class RunView(View):
     resources: list[str]
     changes: list[str]
     items: list[PredictedItem]
+    correlation: str
+    created: str
+    finished: str | None
+
+
+class RunRow(View):
+    """One execution of ansible-runner in a list; what it changed is in the run itself."""
+
+    id: str
+    node: str
+    check: bool
+    status: RecordStatus
+    reason: str
     correlation: str
     created: str
     finished: str | None

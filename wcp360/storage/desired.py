@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from wcp360.core.errors import Conflict, NotFound
-from wcp360.core.ports import Claim, Target, Tenants
+from wcp360.core.ports import Claim, Target
 from wcp360.core.resources import Life, Ref, Resource, RoleItem, Spec
 from wcp360.core.settle import TENANT
-from wcp360.core.views import ChangeStatus, Page, ResourceOutcome
+from wcp360.core.views import ChangeStatus, ResourceOutcome
 from wcp360.storage.encode import from_text, items_from_text, items_to_text, to_text
-from wcp360.storage.part import ASKED, Part, in_scope, matches, ref_of, rows_of
+from wcp360.storage.part import ASKED, Part, matches, ref_of, rows_of
 from wcp360.storage.tables import Row, Tables
 from wcp360.storage.times import now_text
 
@@ -42,21 +42,6 @@ class DesiredPart(Part):
         if resource.life is Life.ABSENT:
             raise NotFound(f"The {ref.kind} {ref.name!r} is being removed.")
         return resource
-
-    def page(
-        self, kind: str, *, tenants: Tenants = None, tenant: str | None = None, limit: int = 100, after: str = ""
-    ) -> Page[Any]:
-        """Return a page of resources of one kind by name, tombstones included."""
-        table = self.tables.resource
-        query = table.select().where((table.kind == kind) & (table.name > after))
-        if tenants is not None:
-            query = query.where(in_scope(table.tenant, tenants))
-        if tenant is not None:
-            query = query.where(table.tenant == tenant)
-        rows = list(query.order_by(table.name).limit(limit + 1))
-        following = rows[limit - 1]["name"] if len(rows) > limit else None
-        # The view's type parameter is left open, so that pydantic takes Resource, which is not a model, as it is.
-        return Page[Any](items=self._resources(rows[:limit]), next=following)
 
     def of_tenant(self, tenant: str) -> list[Resource]:
         """Return everything that a tenant owns (itself included), tombstones included."""
@@ -208,7 +193,9 @@ class DesiredPart(Part):
 
     def _resources(self, rows: list[Row]) -> list[Resource]:
         placed: dict[Ref, list[tuple[str, int]]] = {}
-        for target in rows_of(self.tables.target, map(ref_of, rows)):
+        table = self.tables.target
+        columns = (table.kind, table.name, table.node, table.wanted)
+        for target in rows_of(table, map(ref_of, rows), columns=columns):
             placed.setdefault(ref_of(target), []).append((target["node"], target["wanted"]))
         return [_resource_of(row, placed.get(ref_of(row), [])) for row in rows]
 

@@ -55,8 +55,8 @@ def matches(table: Any, ref: Ref) -> Any:
     return (table.kind == ref.kind) & (table.name == ref.name)
 
 
-def rows_of(table: Any, refs: Iterable[Ref], *conditions: Any) -> list[Row]:
-    """Return the rows of many resources by a few statements, in the order of the resources."""
+def rows_of(table: Any, refs: Iterable[Ref], *conditions: Any, columns: Iterable[Any] = ()) -> list[Row]:
+    """Return the rows of many resources by a few statements, in their order; all columns unless some are given."""
     rows: list[Row] = []
     wanted = sorted(set(refs))
     for kind, of_kind in groupby(wanted, key=lambda ref: ref.kind):
@@ -65,7 +65,7 @@ def rows_of(table: Any, refs: Iterable[Ref], *conditions: Any) -> list[Row]:
             here = (table.kind == kind) & table.name.in_(names[start : start + CHUNK])
             for condition in conditions:
                 here &= condition
-            rows.extend(table.select().where(here).order_by(table.name))
+            rows.extend(table.select(*columns).where(here).order_by(table.name))
     return rows
 
 

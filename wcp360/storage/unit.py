@@ -9,8 +9,8 @@ from wcp360.core.resources import Life, Ref
 from wcp360.core.settle import TENANT
 from wcp360.core.views import ChangeStatus, ChangeView, EventView, PreviewView, RecordStatus
 from wcp360.storage.audit import FIRST, HASHED, chain_hash
-from wcp360.storage.desired import DesiredPart
 from wcp360.storage.encode import to_text
+from wcp360.storage.lists import ListsPart
 from wcp360.storage.part import AUDIT, EVENT, matches, ref_of, rows_of
 from wcp360.storage.records import RecordsPart, event_of, reason_of
 from wcp360.storage.tables import CHUNK, Row, Tables, insert_all
@@ -19,7 +19,7 @@ from wcp360.storage.times import now_text
 UNCHANGED = "it is unchanged and was refused before ({}); correct it, or retry the change that failed"
 
 
-class Unit(DesiredPart, RecordsPart):
+class Unit(ListsPart, RecordsPart):
     """Implements ``wcp360.core.ports.Transaction``; ``events`` are told to subscribers after the commit."""
 
     def __init__(self, tables: Tables, *, writable: bool) -> None:

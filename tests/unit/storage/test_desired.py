@@ -242,21 +242,6 @@ def test_counters_never_go_back(store: SqlStore) -> None:
         assert unit.allocate("uid", 20000, 30000) == 20003
 
 
-def test_pages_follow_each_other_and_show_only_what_may_be_seen(store: SqlStore) -> None:
-    with store.write() as unit:
-        for number in range(5):
-            want(unit, Ref("domain", f"d{number}.test"), tenant="acme" if number % 2 else "other")
-    with store.read() as state:
-        first = state.page("domain", limit=3)
-        second = state.page("domain", limit=3, after=first.next or "")
-        names = [resource.ref.name for resource in [*first.items, *second.items]]
-        assert names == [f"d{number}.test" for number in range(5)] and second.next is None
-        assert len(state.page("domain", tenants=frozenset({"acme"})).items) == 2
-        assert len(state.page("domain", tenants=frozenset({"acme"}), tenant="other").items) == 0
-        assert state.page("domain", tenants=frozenset()).items == []
-        assert first.items[0].nodes == (NODE,)
-
-
 def test_a_block_that_raises_leaves_the_database_as_it_was(store: SqlStore) -> None:
     submit(store, SITE, "a", tenant="acme")
     before = content_hash(store)

@@ -8,9 +8,10 @@ from wcp360.core.actor import Actor
 from wcp360.core.errors import Conflict
 from wcp360.core.homes import home_of
 from wcp360.core.lifecycle import require_module
+from wcp360.core.listing import query_of
 from wcp360.core.ports import State
 from wcp360.core.resources import Life, Ref, Resource
-from wcp360.core.status import status_of
+from wcp360.core.status import status_of, statuses_of
 from wcp360.core.views import Page
 from wcp360.modules.accounts.inputs import (
     TenantCreate,
@@ -35,13 +36,15 @@ def owner(state: State, given: TenantKey) -> str:
 
 def list_tenants(state: State, given: TenantList, actor: Actor) -> Page[TenantView]:
     """Answer the tenants in the actor's scope."""
-    page = state.page(KIND, tenants=actor.tenants, limit=given.limit, after=given.after)
-    return Page[TenantView](items=[_view(state, resource) for resource in page.items], next=page.next)
+    page = state.page(KIND, query_of(given), tenants=actor.tenants)
+    standing = statuses_of(state, page.items)
+    return Page[TenantView](items=[_view(one, *standing[one.ref]) for one in page.items], next=page.next)
 
 
 def show_tenant(state: State, given: TenantKey, actor: Actor) -> TenantView:
     """Answer one tenant."""
-    return _view(state, state.get(Ref(KIND, given.name)))
+    resource = state.get(Ref(KIND, given.name))
+    return _view(resource, *status_of(state, resource))
 
 
 def create_tenant(state: State, given: TenantCreate, actor: Actor, default_node: str) -> None:
@@ -102,8 +105,7 @@ def _put(state: State, resource: Resource, spec: Any, life: Life) -> None:
     state.put(resource.ref, TenantSpec.model_validate(spec, strict=False), tenant=resource.tenant, life=life)
 
 
-def _view(state: State, resource: Resource) -> TenantView:
-    status, reason = status_of(state, resource)
+def _view(resource: Resource, status: str, reason: str) -> TenantView:
     spec = TenantSpec.model_validate(resource.spec, strict=False)
     return TenantView(
         name=resource.ref.name,

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from wcp360.core.fields import Cursor, DisplayName, Limit, NodeName, SshKey, TenantName
+from wcp360.core.fields import DisplayName, NodeName, SshKey, TenantName
+from wcp360.core.listing import By, LifeWord, Named, StatusWord, sorted_by
 from wcp360.core.operation import Input, View
 from wcp360.core.php import PhpSettings
 from wcp360.core.resources import Spec
@@ -34,11 +35,13 @@ class TenantKey(Input):
     name: TenantName = Field(description="The tenant's name, which is also its Unix user.")
 
 
-class TenantList(Input):
+class TenantList(Named):
     """Which tenants to list."""
 
-    limit: Limit = Field(default=100, description="How many to answer at most.")
-    after: Cursor = Field(default="", description="The cursor `next` of the page before.")
+    status: Annotated[StatusWord | None, By("status")] = Field(default=None, description="Only those that stand so.")
+    state: Annotated[LifeWord | None, By("state")] = Field(default=None, description="Only those in this state.")
+    node: Annotated[NodeName | None, By("node")] = Field(default=None, description="Only those on this node.")
+    sort: Literal["name", "-name", "created", "-created", "updated", "-updated"] = sorted_by("name")
 
 
 class TenantCreate(TenantKey):

@@ -8,9 +8,10 @@ from wcp360.core.actor import Actor
 from wcp360.core.errors import Conflict, FieldError, Invalid
 from wcp360.core.hostnames import MAX_LENGTH, is_within
 from wcp360.core.lifecycle import require_module
+from wcp360.core.listing import query_of
 from wcp360.core.ports import State
 from wcp360.core.resources import Life, Ref, Resource
-from wcp360.core.status import status_of
+from wcp360.core.status import status_of, statuses_of
 from wcp360.core.views import Page
 from wcp360.modules.domains.inputs import (
     DomainCreate,
@@ -38,13 +39,15 @@ def new_owner(state: State, given: DomainCreate) -> str:
 
 def list_domains(state: State, given: DomainList, actor: Actor) -> Page[DomainView]:
     """Answer the domains in the actor's scope."""
-    page = state.page(KIND, tenants=actor.tenants, tenant=given.tenant, limit=given.limit, after=given.after)
-    return Page[DomainView](items=[_view(state, resource) for resource in page.items], next=page.next)
+    page = state.page(KIND, query_of(given), tenants=actor.tenants)
+    standing = statuses_of(state, page.items)
+    return Page[DomainView](items=[_view(one, *standing[one.ref]) for one in page.items], next=page.next)
 
 
 def show_domain(state: State, given: DomainKey, actor: Actor) -> DomainView:
     """Answer one domain."""
-    return _view(state, state.get(Ref(KIND, given.name)))
+    resource = state.get(Ref(KIND, given.name))
+    return _view(resource, *status_of(state, resource))
 
 
 def create_domain(state: State, given: DomainCreate, actor: Actor, reserved: frozenset[str]) -> None:
@@ -130,8 +133,7 @@ def _wrong_name(field: str, message: str) -> Invalid:
     return Invalid(message, errors=(FieldError(field, message, "reserved_name"),))
 
 
-def _view(state: State, resource: Resource) -> DomainView:
-    status, reason = status_of(state, resource)
+def _view(resource: Resource, status: str, reason: str) -> DomainView:
     spec = DomainSpec.model_validate(resource.spec, strict=False)
     return DomainView(
         name=resource.ref.name,

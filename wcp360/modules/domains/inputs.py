@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from wcp360.core.fields import Cursor, DocumentRoot, DomainName, Limit, RedirectUrl, TenantName
+from wcp360.core.fields import DocumentRoot, DomainName, NodeName, RedirectUrl, TenantName
+from wcp360.core.listing import By, LifeWord, Named, StatusWord, sorted_by
 from wcp360.core.operation import Input, View
 from wcp360.core.resources import Spec
 
@@ -28,12 +29,16 @@ class DomainKey(Input):
     name: DomainName = Field(description="The domain's name; Unicode is stored as its A-label form.")
 
 
-class DomainList(Input):
+class DomainList(Named):
     """Which domains to list."""
 
-    tenant: TenantName | None = Field(default=None, description="Only this tenant's domains.")
-    limit: Limit = Field(default=100, description="How many to answer at most.")
-    after: Cursor = Field(default="", description="The cursor `next` of the page before.")
+    tenant: Annotated[TenantName | None, By("tenant")] = Field(default=None, description="Only this tenant's domains.")
+    status: Annotated[StatusWord | None, By("status")] = Field(default=None, description="Only those that stand so.")
+    state: Annotated[LifeWord | None, By("state")] = Field(default=None, description="Only those in this state.")
+    node: Annotated[NodeName | None, By("node")] = Field(default=None, description="Only those on this node.")
+    sort: Literal["name", "-name", "tenant", "-tenant", "created", "-created", "updated", "-updated"] = sorted_by(
+        "name"
+    )
 
 
 class DomainCreate(DomainKey):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -12,16 +12,25 @@ from wcp360.core.declare import change, query
 from wcp360.core.errors import Conflict, NotFound
 from wcp360.core.fields import NodeName
 from wcp360.core.lifecycle import MODULE, ModuleSpec, module_ref
+from wcp360.core.listing import By, ListInput, StatusWord, all_of, page_of, query_of, sorted_by
 from wcp360.core.operation import Input, View, of_server
 from wcp360.core.ports import State
 from wcp360.core.registry import Module
 from wcp360.core.resources import Life, Ref, Renderer, Resource, ResourceType
-from wcp360.core.status import status_of
+from wcp360.core.status import status_of, statuses_of
 from wcp360.core.views import Page
 
+Word = Literal["not installed", "being removed", "enabled", "disabled"]
 
-class ModuleList(Input):
-    """Every service module on every node."""
+
+class ModuleList(ListInput):
+    """Which service modules to list."""
+
+    node: Annotated[NodeName | None, By("node")] = Field(default=None, description="Only those on this node.")
+    name: Annotated[str | None, By("name")] = Field(default=None, max_length=32, description="Only this module.")
+    state: Annotated[Word | None, By("state")] = Field(default=None, description="Only those in this state.")
+    status: Annotated[StatusWord | None, By("status")] = Field(default=None, description="Only those that stand so.")
+    sort: Literal["node", "-node", "name", "-name"] = sorted_by("node")
 
 
 class ModuleStatus(View):
@@ -57,13 +66,27 @@ class Functions:
 
     def list_modules(self, state: State, given: ModuleList, actor: Actor) -> Page[ModuleStatus]:
         """Answer each service module on each node."""
-        nodes = [node.ref.name for node in state.page("node", limit=1000).items]
-        return Page[ModuleStatus](items=[self._view(state, name, node) for node in nodes for name in self.services])
+        found = {module.ref: module for module in all_of(state, MODULE)}
+        nodes = [node.ref.name for node in all_of(state, "node")]
+        standing = statuses_of(state, found.values())
+        views = [
+            self._view(name, node, found.get(ref), standing.get(ref, ("", "")))
+            for node in nodes
+            for name in self.services
+            for ref in [module_ref(name, node)]
+        ]
+        page = page_of(query_of(given), views, lambda view: (view.name, view.node))
+        users = state.dependents([module_ref(view.name, view.node) for view in page.items])
+        items = [view.model_copy(update={"objects": users[module_ref(view.name, view.node)]}) for view in page.items]
+        return Page[ModuleStatus](items=items, next=page.next)
 
     def status(self, state: State, given: ModuleKey, actor: Actor) -> ModuleStatus:
         """Answer one service module on one node."""
         self._check(state, given)
-        return self._view(state, given.name, given.node)
+        ref = module_ref(given.name, given.node)
+        found = state.find(ref)
+        standing = ("", "") if found is None else status_of(state, found)
+        return self._view(given.name, given.node, found, standing, state.dependents([ref])[ref])
 
     def install(self, state: State, given: ModuleKey, actor: Actor) -> None:
         """Want the module on the node."""
@@ -110,10 +133,10 @@ class Functions:
         self._check(state, given)
         return state.get(module_ref(given.name, given.node))
 
-    def _view(self, state: State, name: str, node: str) -> ModuleStatus:
-        ref = module_ref(name, node)
-        found = state.find(ref)
-        status, reason = ("", "") if found is None else status_of(state, found)
+    def _view(
+        self, name: str, node: str, found: Resource | None, standing: tuple[str, str], objects: int = 0
+    ) -> ModuleStatus:
+        status, reason = standing
         return ModuleStatus(
             name=name,
             title=self.services[name].title,
@@ -121,7 +144,7 @@ class Functions:
             state=_word(found),
             status=status,
             reason=reason,
-            objects=len(_users(state, ref, node)),
+            objects=objects,
         )
 
 

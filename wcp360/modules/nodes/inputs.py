@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from wcp360.core.fields import AbsolutePath, Cursor, HostAddress, Limit, NodeName, Port
+from wcp360.core.fields import AbsolutePath, HostAddress, NodeName, Port
+from wcp360.core.listing import By, Named, StatusWord, sorted_by
 from wcp360.core.operation import Input, View
 from wcp360.core.resources import Spec
 from wcp360.core.sshkeys import normalise_key
@@ -48,11 +49,11 @@ class NodeKey(Input):
     name: NodeName = Field(description="The node's name.")
 
 
-class NodeList(Input):
+class NodeList(Named):
     """Which nodes to list."""
 
-    limit: Limit = Field(default=100, description="How many to answer at most.")
-    after: Cursor = Field(default="", description="The cursor `next` of the page before.")
+    status: Annotated[StatusWord | None, By("status")] = Field(default=None, description="Only those that stand so.")
+    sort: Literal["name", "-name", "created", "-created", "updated", "-updated"] = sorted_by("name")
 
 
 class NodeCreate(NodeKey):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from wcp360.core.actor import Actor
 from wcp360.core.declare import change, query
 from wcp360.core.errors import Conflict
 from wcp360.core.lifecycle import MODULE
+from wcp360.core.listing import query_of
 from wcp360.core.operation import of_server
 from wcp360.core.ports import State
 from wcp360.core.registry import Module
 from wcp360.core.resources import Life, Ref, Renderer, Resource, ResourceType
-from wcp360.core.status import status_of
+from wcp360.core.status import status_of, statuses_of
 from wcp360.core.views import Page
 from wcp360.modules.nodes import variables
 from wcp360.modules.nodes.hostkey import confirmed_key
@@ -113,13 +116,16 @@ def pin_host_key(given: NodeCreate, actor: Actor) -> NodeCreate:
 
 def list_nodes(state: State, given: NodeList, actor: Actor) -> Page[NodeView]:
     """Answer all nodes."""
-    page = state.page(KIND, limit=given.limit, after=given.after)
-    return Page[NodeView](items=[_view(state, resource) for resource in page.items], next=page.next)
+    page = state.page(KIND, query_of(given))
+    standing = statuses_of(state, page.items)
+    facts = state.facts_of([node.ref for node in page.items])
+    return Page[NodeView](items=[_view(one, facts[one.ref], *standing[one.ref]) for one in page.items], next=page.next)
 
 
 def show_node(state: State, given: NodeKey, actor: Actor) -> NodeView:
     """Answer one node."""
-    return _view(state, state.get(Ref(KIND, given.name)))
+    resource = state.get(Ref(KIND, given.name))
+    return _view(resource, state.facts(resource.ref), *status_of(state, resource))
 
 
 def create_node(state: State, given: NodeCreate, actor: Actor) -> None:
@@ -152,13 +158,12 @@ def delete_node(state: State, given: NodeKey, actor: Actor) -> None:
         state.bury(other, purge=False)
 
 
-def _view(state: State, resource: Resource) -> NodeView:
-    status, reason = status_of(state, resource)
+def _view(resource: Resource, facts: dict[str, Any], status: str, reason: str) -> NodeView:
     return NodeView(
         name=resource.ref.name,
         status=status,
         reason=reason,
-        facts=state.facts(resource.ref),
+        facts=facts,
         created=resource.created,
         updated=resource.updated,
         **resource.spec,

@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from wcp360.core.actor import Actor
 from wcp360.core.errors import Conflict
+from wcp360.core.listing import ListInput, page_of, query_of
 from wcp360.core.operation import Kind, Operation
 from wcp360.core.ports import State
 from wcp360.core.registry import Registry
 from wcp360.core.resources import Ref
 from wcp360.core.routes import route_of
 from wcp360.core.views import AuditVerdict, ChangeStatus, ChangeView, Page, PredictedItem, PreviewView, RunView
-from wcp360.modules.records.inputs import (
-    AuditPage,
-    EventPage,
-    Nothing,
-    OperationKey,
-    OperationView,
-    RecordKey,
-    RecordList,
-    SequenceList,
-)
+from wcp360.modules.records.inputs import Nothing, OperationKey, OperationList, OperationView, RecordKey
 
 # A preview of a tenant's operation holds no other tenant's resources; the rest is the server's.
 OWNED = ("tenant:", "domain:")
@@ -38,9 +31,22 @@ def preview_owner(state: State, given: RecordKey) -> str | None:
     return state.preview(given.id).tenant
 
 
-def list_changes(state: State, given: RecordList, actor: Actor) -> Page[ChangeView]:
-    """Answer the changes in the actor's scope."""
-    return state.changes(tenants=actor.tenants, limit=given.limit, after=given.after)
+def list_records(kind: str) -> Callable[[State, ListInput, Actor], Page[Any]]:
+    """Return the function that answers the records of a kind in the actor's scope."""
+
+    def list_them(state: State, given: ListInput, actor: Actor) -> Page[Any]:
+        return state.page(kind, query_of(given), tenants=actor.tenants)
+
+    return list_them
+
+
+def list_for_server(kind: str) -> Callable[[State, ListInput, Actor], Page[Any]]:
+    """Return the function that answers records of which only the server's own callers learn."""
+
+    def list_them(state: State, given: ListInput, actor: Actor) -> Page[Any]:
+        return state.page(kind, query_of(given))
+
+    return list_them
 
 
 def show_change(state: State, given: RecordKey, actor: Actor) -> ChangeView:
@@ -61,37 +67,14 @@ def retry_change(state: State, given: RecordKey, actor: Actor) -> None:
         state.retry(ref)
 
 
-def list_previews(state: State, given: RecordList, actor: Actor) -> Page[PreviewView]:
-    """Answer the previews in the actor's scope."""
-    page = state.previews(tenants=actor.tenants, limit=given.limit, after=given.after)
-    return Page[PreviewView](items=[_readable(preview, actor) for preview in page.items], next=page.next)
-
-
 def show_preview(state: State, given: RecordKey, actor: Actor) -> PreviewView:
     """Answer one preview."""
     return _readable(state.preview(given.id), actor)
 
 
-def list_runs(state: State, given: RecordList, actor: Actor) -> Page[RunView]:
-    """Answer the runs."""
-    return state.runs(limit=given.limit, after=given.after)
-
-
 def show_run(state: State, given: RecordKey, actor: Actor) -> RunView:
     """Answer one run."""
     return state.run(given.id)
-
-
-def list_events(state: State, given: SequenceList, actor: Actor) -> EventPage:
-    """Answer the events in the actor's scope."""
-    items = state.events(tenants=actor.tenants, limit=given.limit, after=given.after)
-    return EventPage(items=items, next=items[-1].id if len(items) == given.limit else None)
-
-
-def list_audit(state: State, given: SequenceList, actor: Actor) -> AuditPage:
-    """Answer the audit entries."""
-    items = state.audit(limit=given.limit, after=given.after)
-    return AuditPage(items=items, next=items[-1].id if len(items) == given.limit else None)
 
 
 def verify_audit(state: State, given: Nothing, actor: Actor) -> AuditVerdict:
@@ -118,9 +101,9 @@ class Operations:
     def __init__(self, registry: Callable[[], Registry]) -> None:
         self._registry = registry
 
-    def list_all(self, state: State, given: Nothing, actor: Actor) -> Page[OperationView]:
-        """Answer every operation that this installation has."""
-        return Page[OperationView](items=[self._view(operation) for operation in self._registry()])
+    def list_all(self, state: State, given: OperationList, actor: Actor) -> Page[OperationView]:
+        """Answer the operations that this installation has."""
+        return page_of(query_of(given), map(self._view, self._registry()), lambda view: ())
 
     def show(self, state: State, given: OperationKey, actor: Actor) -> OperationView:
         """Answer one operation."""

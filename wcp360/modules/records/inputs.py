@@ -2,29 +2,83 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from wcp360.core.fields import Cursor, Limit, RecordId, Sequence
+from wcp360.core.fields import ActorName, NamePart, NodeName, OperationName, RecordId, Sequence, TenantName
+from wcp360.core.listing import By, Dated, ListInput, Match, sorted_by
 from wcp360.core.operation import Input, View
-from wcp360.core.views import AuditView, EventView
+from wcp360.core.views import ChangeStatus, RecordStatus
 
-OperationName = Annotated[str, Field(pattern=r"^[a-z]+\.[a-z_]+$", max_length=64)]
-
-
-class RecordList(Input):
-    """A page of records, newest first."""
-
-    limit: Limit = Field(default=100, description="How many to answer at most.")
-    after: Cursor = Field(default="", description="The cursor `next` of the page before.")
+ResourceName = Annotated[str, Field(pattern=r"^[a-z]+:[a-z0-9.@_-]+$", max_length=300)]
+EventType = Annotated[str, Field(pattern=r"^[a-z]+\.[a-z_]+$", max_length=64)]
+Outcome = Literal["accepted", "previewed", "refused", "denied", "failed"]
 
 
-class SequenceList(Input):
-    """A page of numbered entries, oldest first."""
+class Records(Dated):
+    """A page of records; newest first, unless asked otherwise."""
 
-    limit: Limit = Field(default=100, description="How many to answer at most.")
-    after: Sequence = Field(default=0, description="Answer the entries after this number.")
+    operation: Annotated[OperationName | None, By("operation")] = Field(
+        default=None, description="Only this operation's."
+    )
+    actor: Annotated[ActorName | None, By("actor")] = Field(default=None, description="Only what this actor asked for.")
+    tenant: Annotated[TenantName | None, By("tenant")] = Field(default=None, description="Only this tenant's.")
+    sort: Literal["created", "-created"] = sorted_by("-created")
+
+
+class ChangeList(Records):
+    """Which changes to list."""
+
+    status: Annotated[ChangeStatus | None, By("status")] = Field(default=None, description="Only those that stand so.")
+    node: Annotated[NodeName | None, By("node")] = Field(default=None, description="Only those that touch this node.")
+    resource: Annotated[ResourceName | None, By("resource")] = Field(
+        default=None, description="Only those that touch this resource, as in domain:example.com."
+    )
+
+
+class PreviewList(Records):
+    """Which previews to list."""
+
+    status: Annotated[RecordStatus | None, By("status")] = Field(default=None, description="Only those that stand so.")
+
+
+class RunList(Dated):
+    """Which runs to list."""
+
+    node: Annotated[NodeName | None, By("node")] = Field(default=None, description="Only those on this node.")
+    status: Annotated[RecordStatus | None, By("status")] = Field(default=None, description="Only those that stand so.")
+    check: Annotated[bool | None, By("check")] = Field(
+        default=None, description="Only dry runs, or only those that were not."
+    )
+    change: Annotated[RecordId | None, By("change")] = Field(default=None, description="Only those for this change.")
+    sort: Literal["created", "-created"] = sorted_by("-created")
+
+
+class EventList(Dated):
+    """Which events to list; oldest first, unless asked otherwise."""
+
+    after: Annotated[Sequence | None, By("id", Match.AFTER)] = Field(
+        default=None, description="Only those after this number."
+    )
+    type: Annotated[EventType | None, By("type")] = Field(default=None, description="Only this type.")
+    tenant: Annotated[TenantName | None, By("tenant")] = Field(default=None, description="Only this tenant's.")
+    correlation: Annotated[RecordId | None, By("correlation")] = Field(
+        default=None, description="Only those of the request with this X-Request-Id."
+    )
+    sort: Literal["created", "-created"] = sorted_by("created")
+
+
+class AuditList(Records):
+    """Which entries of the audit log to list; oldest first, unless asked otherwise."""
+
+    after: Annotated[Sequence | None, By("id", Match.AFTER)] = Field(
+        default=None, description="Only those after this number."
+    )
+    outcome: Annotated[Outcome | None, By("outcome", Match.STARTS)] = Field(
+        default=None, description="Only those that ended so; a refusal's code follows it."
+    )
+    sort: Literal["created", "-created"] = sorted_by("created")
 
 
 class RecordKey(Input):
@@ -35,6 +89,18 @@ class RecordKey(Input):
 
 class Nothing(Input):
     """No input."""
+
+
+class OperationList(ListInput):
+    """Which operations to list."""
+
+    name_prefix: Annotated[NamePart | None, By("name", Match.STARTS)] = Field(
+        default=None, description="Only names that start with this, as in tenant."
+    )
+    kind: Annotated[Literal["query", "change", "task"] | None, By("kind")] = Field(
+        default=None, description="Only those of this kind."
+    )
+    sort: Literal["name", "-name"] = sorted_by("name")
 
 
 class OperationKey(Input):
@@ -74,17 +140,3 @@ class OperationView(View):
     conflicts: list[str] = Field(description="The codes of its 409 answers.")
     example: dict[str, Any]
     source: str = Field(description="Module and line of the declaration.")
-
-
-class EventPage(View):
-    """A page of events."""
-
-    items: list[EventView]
-    next: int | None = Field(description="Pass it as `after` to get the following page.")
-
-
-class AuditPage(View):
-    """A page of audit entries."""
-
-    items: list[AuditView]
-    next: int | None = Field(description="Pass it as `after` to get the following page.")

@@ -7,7 +7,18 @@ from collections.abc import Callable
 from wcp360.core.declare import change, query
 from wcp360.core.operation import Operation, of_actor, of_server
 from wcp360.core.registry import Module, Registry
-from wcp360.core.views import AuditVerdict, ChangeView, Page, PreviewView, RunView
+from wcp360.core.views import (
+    AuditVerdict,
+    AuditView,
+    ChangeRow,
+    ChangeView,
+    EventView,
+    Page,
+    PreviewRow,
+    PreviewView,
+    RunRow,
+    RunView,
+)
 from wcp360.modules.records import functions, inputs
 from wcp360.modules.records.changeset import NAME, ChangeSets
 
@@ -33,11 +44,11 @@ def _changes(sets: ChangeSets) -> tuple[Operation, ...]:
         query(
             "change.list",
             "List the changes, newest first.",
-            input=inputs.RecordList,
-            result=Page[ChangeView],
-            function=functions.list_changes,
+            input=inputs.ChangeList,
+            result=Page[ChangeRow],
+            function=functions.list_records("change"),
             tenant_of=of_actor,
-            example={"limit": 20},
+            example={"status": "failed", "limit": 20},
         ),
         query(
             "change.show",
@@ -82,9 +93,9 @@ def _runs() -> tuple[Operation, ...]:
         query(
             "preview.list",
             "List the kept previews, newest first.",
-            input=inputs.RecordList,
-            result=Page[PreviewView],
-            function=functions.list_previews,
+            input=inputs.PreviewList,
+            result=Page[PreviewRow],
+            function=functions.list_records("preview"),
             tenant_of=of_actor,
             example={"limit": 20},
         ),
@@ -101,9 +112,9 @@ def _runs() -> tuple[Operation, ...]:
         query(
             "run.list",
             "List the runs of Ansible, newest first.",
-            input=inputs.RecordList,
-            result=Page[RunView],
-            function=functions.list_runs,
+            input=inputs.RunList,
+            result=Page[RunRow],
+            function=functions.list_for_server("run"),
             tenant_of=of_server,
             example={"limit": 20},
         ),
@@ -125,18 +136,18 @@ def _logs() -> tuple[Operation, ...]:
         query(
             "event.list",
             "List events in their order, to be resumed after a number.",
-            input=inputs.SequenceList,
-            result=inputs.EventPage,
-            function=functions.list_events,
+            input=inputs.EventList,
+            result=Page[EventView],
+            function=functions.list_records("event"),
             tenant_of=of_actor,
             example={"after": 0},
         ),
         query(
             "audit.list",
             "List the audit log in its order.",
-            input=inputs.SequenceList,
-            result=inputs.AuditPage,
-            function=functions.list_audit,
+            input=inputs.AuditList,
+            result=Page[AuditView],
+            function=functions.list_for_server("audit"),
             tenant_of=of_server,
             example={"after": 0},
         ),
@@ -157,7 +168,7 @@ def _operations(operations: functions.Operations) -> tuple[Operation, ...]:
         query(
             "operation.list",
             "List all operations with route, permission and command.",
-            input=inputs.Nothing,
+            input=inputs.OperationList,
             result=Page[inputs.OperationView],
             function=operations.list_all,
             tenant_of=of_actor,
