@@ -1,4 +1,5 @@
-# MIT License (see LICENSE)
+# SPDX-License-Identifier: MIT
+# MIT is compatible with the GNU General Public License v3.0, under which ansible-core loads this file.
 """Write what each task really did to a private file that a program can trust."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-# MIT License (see LICENSE)
+# SPDX-License-Identifier: MIT
+# MIT is compatible with the GNU General Public License v3.0, under which ansible-core loads this file.
 """Turn the list of sites into what the role's modules take, with every value checked before anything is written."""
 
 from __future__ import annotations

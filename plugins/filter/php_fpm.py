@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: MIT
+# MIT is compatible with the GNU General Public License v3.0, under which ansible-core loads this file.
 """Filters of the role php_fpm: from its list of pools to the items of the Ansible modules that converge them."""
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ DOCUMENTATION = r"""
 name: php_fpm_items
 short_description: Turn PHP-FPM pools into items of owned_tree, config_tree and instances
 version_added: "0.1.0"
-author: WCP360 contributors
+author: WCP360 contributors (@wcp360)
 description:
   - Checks each pool by grammar and bounds. A bad one becomes an item that its module refuses with a sentence, so
     that it fails alone and keeps what was applied last.

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: MIT
+# MIT is compatible with the GNU General Public License v3.0, under which ansible-core loads this file.
 """Filters of the role tenant: from its list of accounts to the items of the Ansible modules that converge them."""
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ DOCUMENTATION = r"""
 name: tenant_accounts
 short_description: Complete the role's list of accounts with the role's defaults
 version_added: "0.1.0"
-author: WCP360 contributors
+author: WCP360 contributors (@wcp360)
 description:
   - Fills in O(options.shell), the home and the id where an account has none.
 options:

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: MIT
+# MIT is compatible with the GNU General Public License v3.0, under which ansible-core loads this file.
 """Inventory plugin: the nodes of a WCP360 panel, with what each of them shall have."""
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ description:
   - Ansible only warns when an inventory cannot be read. Set E(ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED=true) where that
     has to end the run.
 version_added: 0.2.0
-author: WCP360 contributors
+author: WCP360 contributors (@wcp360)
 options:
   plugin:
     description: Has to be V(wcp360.hosting.wcp360).

@@ -23,7 +23,7 @@ class Entries:
     def __init__(self, specs: list[dict[str, Any]]) -> None:
         self.wanted: dict[str, Content] = {}
         for spec in specs:
-            (content,) = wanted_files([{**spec, "path": "entry"}]).values()
+            content = next(iter(wanted_files([{**spec, "path": "entry"}]).values()))
             self.wanted[spec["path"]] = content
         self.present = {path: self._present(path, content) for path, content in self.wanted.items()}
 

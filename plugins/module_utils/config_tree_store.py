@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import secrets
 import shutil
 import stat
 import tempfile
@@ -149,7 +150,7 @@ class Store:
         return name
 
     def _swap(self, name: str) -> None:
-        link = tempfile.mktemp(prefix=STAGING, dir=self.path)  # noqa: S306  a root-owned directory, and symlink() is exclusive
+        link = os.path.join(self.path, STAGING + secrets.token_hex(8))
         os.symlink(os.path.join(GENERATIONS, name), link)
         os.rename(link, self.current)
         _sync_directory(self.path)

@@ -37,7 +37,7 @@ def ping(path: str, ping_path: str, timeout: float) -> str:
         "REQUEST_METHOD": "GET",
         "QUERY_STRING": "",
     }
-    answer, _ = get(path, parameters, timeout)
+    answer, _dummy = get(path, parameters, timeout)
     return "" if answer.startswith(b"Status:") else body(answer).strip()
 
 

@@ -71,7 +71,7 @@ def _ask_http(how: dict[str, Any], timeout: float) -> str:
     question = f"GET {how['path']} HTTP/1.1\r\nHost: {how['host']}\r\nConnection: close\r\n\r\n"
     family = socket.AF_INET6 if ":" in how["address"] else socket.AF_INET
     answer = exchange(family, (how["address"], how["port"]), question.encode(), timeout, end=b"\r\n\r\n")
-    status, _, header = answer.partition(b"\r\n")
+    status, _dummy, header = answer.partition(b"\r\n")
     if not status.startswith(b"HTTP/1."):
         return ""
     return (http.client.parse_headers(io.BytesIO(header)).get(how["header"]) or "").strip()

@@ -65,7 +65,10 @@ class Processes:
         for spec in specs:
             _signal(spec, spec["command"]["stop_signal"])
         deadline = time.monotonic() + STOP_SECONDS
-        while any(find(spec) == pids[spec["id"]] is not None for spec in specs) and time.monotonic() < deadline:
+        while (
+            any(pids[spec["id"]] is not None and find(spec) == pids[spec["id"]] for spec in specs)
+            and time.monotonic() < deadline
+        ):
             time.sleep(STEP_SECONDS)
         return _each(specs, _end)
 

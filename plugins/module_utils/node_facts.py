@@ -48,7 +48,7 @@ def _os_release(base: Path) -> dict[str, str]:
         text = _read(base / path)
         if text:
             pairs = (line.partition("=") for line in text.splitlines() if "=" in line and not line.startswith("#"))
-            return {key: " ".join(shlex.split(value)) for key, _, value in pairs}
+            return {key: " ".join(shlex.split(value)) for key, _dummy, value in pairs}
     return {}
 
 

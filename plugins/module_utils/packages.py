@@ -124,7 +124,7 @@ def compare_versions(before: dict[str, str], after: dict[str, str]) -> list[Pack
 
 def _plain(name: str) -> str:
     """Return the name without the architecture that dpkg puts behind packages of which several can coexist."""
-    base, _, architecture = name.partition(":")
+    base, _dummy, architecture = name.partition(":")
     return base if architecture in ("", _native_architecture()) else name
 
 
@@ -158,7 +158,7 @@ class Apt:
         states = os.path.join(self.scratch, "extended_states")
         with open(states, "w", encoding="utf-8") as file:
             for name in names:
-                base, _, architecture = name.partition(":")
+                base, _dummy, architecture = name.partition(":")
                 file.write(f"Package: {base}\nArchitecture: {architecture or _native_architecture()}\n")
                 file.write("Auto-Installed: 1\n\n")
         needs = ["-o", "APT::AutoRemove::RecommendsImportant=false", "-o", "APT::AutoRemove::SuggestsImportant=false"]

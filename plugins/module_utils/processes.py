@@ -80,7 +80,7 @@ def _control_group(pid: int) -> str:
     """Return the whole path at which systemd keeps ``pid``; on a node in a container the container's comes first."""
     groups = {}
     for line in _read(f"/proc/{pid}/cgroup").splitlines():
-        _, controllers, path = line.split(":", 2)
+        _dummy, controllers, path = line.split(":", 2)
         groups[controllers] = path
     # Where there are version 1 hierarchies, systemd's own is among them; else all are in the unnamed one.
     return groups.get("name=systemd", groups.get("", ""))

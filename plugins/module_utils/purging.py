@@ -139,9 +139,9 @@ def main() -> int:
         return 0
     problems = empty_trash(arguments.path, timedelta(days=arguments.days))
     for problem in problems:
-        print(problem, file=sys.stderr)
+        sys.stderr.write(f"{problem}\n")
     return 1 if problems else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

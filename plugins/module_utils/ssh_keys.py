@@ -22,7 +22,7 @@ def check_public_key(line: str) -> None:
     """Raise KeyFormatError unless ``line`` is ``type base64 [comment]`` of an acceptable type and strength."""
     if not line.isprintable():
         raise KeyFormatError("An SSH key must be one line of printable characters.")
-    kind, _, rest = line.partition(" ")
+    kind, _dummy, rest = line.partition(" ")
     fields = _blob_fields(rest.partition(" ")[0])
     if not fields or fields[0] != kind.encode():
         raise KeyFormatError("An SSH key must be 'type base64 comment' without options before the type.")

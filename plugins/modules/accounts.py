@@ -1,5 +1,6 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: MIT
+# MIT is compatible with the GNU General Public License v3.0, under which ansible-core loads this file.
 """Ansible module: the Unix accounts of tenants, many in one call."""
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ description:
   - Suspending locks the password, expires the account (so that keys do not work either) and ends its processes.
   - Never fails because of an item. The outcome of each is in RV(items).
 version_added: 0.1.0
-author: WCP360 contributors
+author: WCP360 contributors (@wcp360)
 options:
   group:
     description: The group whose members are ours. It has to exist.

@@ -1,5 +1,6 @@
 #!/usr/bin/python
-# MIT License (see LICENSE)
+# SPDX-License-Identifier: MIT
+# MIT is compatible with the GNU General Public License v3.0, under which ansible-core loads this file.
 """Write a directory of configuration files as one transaction."""
 
 from __future__ import annotations
@@ -200,7 +201,7 @@ attributes:
   diff_mode:
     description: One diff per file.
     support: full
-author: [WCP360 contributors]
+author: WCP360 contributors (@wcp360)
 """
 
 EXAMPLES = r"""

@@ -1,5 +1,6 @@
 #!/usr/bin/python
-# MIT License (see LICENSE)
+# SPDX-License-Identifier: MIT
+# MIT is compatible with the GNU General Public License v3.0, under which ansible-core loads this file.
 """Ask the web server of the node itself whether it serves what was configured."""
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ attributes:
   check_mode:
     description: Nothing is asked; that nothing changes is true either way.
     support: full
-author: [WCP360 contributors]
+author: WCP360 contributors (@wcp360)
 """
 
 EXAMPLES = r"""

@@ -1,5 +1,6 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: MIT
+# MIT is compatible with the GNU General Public License v3.0, under which ansible-core loads this file.
 """Converge running services by the generation of configuration that each says it has."""
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ DOCUMENTATION = r"""
 module: instances
 short_description: Start, reload and stop services by the generation that they answer with
 version_added: "0.1.0"
-author: WCP360 (@wcp360)
+author: WCP360 contributors (@wcp360)
 description:
   - Asks each running service which generation of its configuration it has, and starts, reloads or stops it where
     that differs from what is wanted. A return code is never trusted; the module waits for the answer.
@@ -17,7 +18,7 @@ description:
   - Works with systemd, and on nodes without a service manager, where it starts and signals processes itself.
   - Changes no files of the service. Holds the node's lock while it works.
 attributes:
-  check_mode: {description: Predicts each start, reload, stop, enable and disable., support: full}
+  check_mode: {description: "Predicts each start, reload, stop, enable and disable.", support: full}
   diff_mode: {description: One line per service., support: full}
 options:
   items:
@@ -83,7 +84,7 @@ options:
             type: list
             elements: int
             default: []
-          environment: {description: Added to PATH, LANG and HOME., type: dict, default: {}}
+          environment: {description: "Added to PATH, LANG and HOME.", type: dict, default: {}}
           daemonizes:
             description: Whether it detaches itself and writes O(items[].command.pidfile).
             type: bool

@@ -1,5 +1,6 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: MIT
+# MIT is compatible with the GNU General Public License v3.0, under which ansible-core loads this file.
 """Ansible module: what a node is and which services it has."""
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ description:
   - Reads a handful of files and starts no program, which makes it much cheaper than gathering all facts.
   - Never changes anything.
 version_added: 0.1.0
-author: WCP360 contributors
+author: WCP360 contributors (@wcp360)
 options:
   id:
     description: Name of the only item in the result.

@@ -1,5 +1,6 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: MIT
+# MIT is compatible with the GNU General Public License v3.0, under which ansible-core loads this file.
 """Ansible module: directories, create-only files and removals in trees that belong to somebody else."""
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ description:
   - A new directory is filled while only root can enter it and handed to its owner last.
   - Never fails because of an item. The outcome of each is in RV(items).
 version_added: 0.1.0
-author: WCP360 contributors
+author: WCP360 contributors (@wcp360)
 options:
   items:
     description: What has to be there or gone.

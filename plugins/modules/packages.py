@@ -1,5 +1,6 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: MIT
+# MIT is compatible with the GNU General Public License v3.0, under which ansible-core loads this file.
 """Ansible module: Debian packages with a true preview and a record of what they added."""
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ description:
   - Keeps a record of the packages that were not there before. O(state=absent) purges those, except what
     something else on the node depends on by now, and never a package that was there before.
 version_added: 0.1.0
-author: WCP360 contributors
+author: WCP360 contributors (@wcp360)
 options:
   names:
     description: Names of the packages. With O(state=absent) the record decides what goes.
