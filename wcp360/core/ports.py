@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -30,11 +30,15 @@ Tenants = frozenset[str] | None
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A host name that a resource holds; no other tenant may hold it, or a name above or below it."""
+    """A host name that a resource holds; no other tenant may hold it, or a name above or below it.
+
+    A name that is ``leaving`` was given up, and is held until the nodes have let go of it.
+    """
 
     hostname: str
     owner: Ref
     tenant: str
+    leaving: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,8 @@ class Target:
     """A resource on one of its nodes: what is wanted there, what is applied, and what was refused.
 
     ``applied_items`` are those of the applied revision, and those that a later run has tried: any of them may be there.
+    ``bulk`` was asked for with very much else and waits for what was not; ``preview`` is the preview that is to be
+    applied exactly, empty for none.
     """
 
     ref: Ref
@@ -56,6 +62,8 @@ class Target:
     depends: tuple[Ref, ...]
     reason: str
     attempts: int
+    bulk: bool = False
+    preview: str = ""
 
     @property
     def pending(self) -> bool:
@@ -111,6 +119,12 @@ class State(Protocol):
     def of_tenant(self, tenant: str) -> list[Resource]:
         """Return everything that a tenant owns (itself included), tombstones included."""
 
+    def owns(self, tenant: str, kind: str, test: Callable[[Resource], bool]) -> bool:
+        """Tell whether a tenant owns a resource of a kind that passes a test; looks at no more than it has to."""
+
+    def expect(self, refs: Iterable[Ref]) -> None:
+        """Announce which resources will be asked for, so that storage reads them together."""
+
     def put(
         self, ref: Ref, spec: Spec, *, tenant: str | None = None, life: Life = Life.PRESENT, purge: bool = False
     ) -> Resource:
@@ -159,6 +173,15 @@ class State(Protocol):
     def preview(self, preview_id: str) -> PreviewView:
         """Return a preview or raise NotFound."""
 
+    def preview_batches(self, preview_id: str) -> dict[str, dict[str, Any]]:
+        """Return the batch of each node that a preview was kept with, or raise NotFound."""
+
+    def appliers(self, preview_id: str) -> list[str]:
+        """Return the changes that apply a preview, or did."""
+
+    def reserve(self, preview_id: str, refs: Mapping[str, Iterable[Ref]]) -> None:
+        """Have the pending targets ``refs`` of each node applied exactly as the preview showed, by this change."""
+
     def previews(self, *, tenants: Tenants, limit: int, after: str) -> Page[PreviewView]:
         """Return previews, newest first."""
 
@@ -180,6 +203,12 @@ class State(Protocol):
 
 class Transaction(State, Protocol):
     """What only the door itself writes."""
+
+    def revisions_before(self, refs: Iterable[Ref]) -> dict[str, int]:
+        """Return which revision of each of ``refs`` its nodes were to have before this transaction.
+
+        The keys are as in ``domain:example.com on web1``; what did not exist is left out.
+        """
 
     def add_change(
         self, change_id: str, *, operation: str, given: dict[str, Any], actor: str, tenant: str | None, correlation: str

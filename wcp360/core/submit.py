@@ -20,6 +20,7 @@ from wcp360.core.operation import ANY_TENANT, Input, Operation, View
 from wcp360.core.policy import check_before_io, check_permission, check_scope
 from wcp360.core.ports import State, Store, Transaction
 from wcp360.core.registry import Registry
+from wcp360.core.resources import Ref
 from wcp360.core.settle import settle
 from wcp360.core.views import ChangeView, PreviewView
 
@@ -111,16 +112,16 @@ class Door:
     def _rehearse(self, asked: Asked) -> tuple[str | None, dict[str, int], Batches]:
         try:
             with self.store.write() as tx:
-                base = {str(target.ref): target.wanted for target in tx.targets()}
                 tenant = self._apply(asked, tx)
-                raise _TakenBack(tenant, base, self._compile(tx))
+                batches = self._compile(tx)
+                used = {Ref.parse(name) for batch in batches.values() for name in batch["targets"]}
+                raise _TakenBack(tenant, tx.revisions_before(sorted(used)), batches)
         except _TakenBack as rehearsed:
             return rehearsed.tenant, rehearsed.base, rehearsed.batches
 
     def _keep(
         self, asked: Asked, tx: Transaction, tenant: str | None, base: dict[str, int], batches: Batches
     ) -> PreviewView:
-        used = {ref for batch in batches.values() for ref in batch["targets"]}
         kept = tx.add_preview(
             new_id(),
             operation=asked.operation.name,
@@ -128,7 +129,7 @@ class Door:
             actor=asked.actor.name,
             tenant=tenant,
             correlation=asked.correlation,
-            base={ref: revision for ref, revision in base.items() if ref in used},
+            base=base,
             batches=batches,
         )
         _audit(tx, asked, tenant, "previewed")

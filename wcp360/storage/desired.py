@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from wcp360.core.errors import Conflict, NotFound
@@ -12,7 +12,7 @@ from wcp360.core.settle import TENANT
 from wcp360.core.views import ChangeStatus, ResourceOutcome
 from wcp360.storage.encode import from_text, items_from_text, items_to_text, to_text
 from wcp360.storage.part import ASKED, Part, matches, ref_of, rows_of
-from wcp360.storage.tables import Row, Tables
+from wcp360.storage.tables import CHUNK, UNRANKED, Row, Tables, fetch
 from wcp360.storage.times import now_text
 
 WAITING = "still waits: "
@@ -28,11 +28,13 @@ class DesiredPart(Part):
         super().__init__(tables, writable=writable)
         # Targets that got a new revision in this transaction: a second call must not count another one.
         self.bumped: set[tuple[Ref, str]] = set()
+        # Previews that were to be applied exactly, and now are not what is wanted any more.
+        self.overtaken: set[tuple[str, Ref, str]] = set()
 
     def find(self, ref: Ref) -> Resource | None:
         """Return the resource, tombstones included, or None."""
-        row = self._resource_row(ref)
-        return None if row is None else self._resources([row])[0]
+        row = self.kept.resource(ref)
+        return None if row is None else _resource_of(row, self.kept.targets(ref))
 
     def get(self, ref: Ref) -> Resource:
         """Return the resource; raise NotFound where it does not exist or is being removed."""
@@ -45,8 +47,34 @@ class DesiredPart(Part):
 
     def of_tenant(self, tenant: str) -> list[Resource]:
         """Return everything that a tenant owns (itself included), tombstones included."""
-        table = self.tables.resource
-        return self._resources(list(table.select().where(table.tenant == tenant).order_by(table.kind, table.name)))
+        if self.kept.was_born(Ref(TENANT, tenant)):
+            known = (self.kept.resource(ref) for ref in sorted(self.kept.known_of(tenant)))
+            return self._resources([row for row in known if row is not None])
+        self.kept.flush()
+        rows = fetch(self.tables.resource, '"tenant" = ? ORDER BY "kind", "name"', [tenant])
+        return self._resources(self.kept.learn(rows))
+
+    def owns(self, tenant: str, kind: str, test: Callable[[Resource], bool]) -> bool:
+        """Tell whether a tenant owns a resource of a kind that passes a test; looks at no more than it has to."""
+        known = [ref for ref in self.kept.known_of(tenant) if ref.kind == kind]
+        if any(resource is not None and test(resource) for resource in map(self.find, known)):
+            return True
+        if self.kept.was_born(Ref(TENANT, tenant)):
+            return False
+        self.kept.flush()
+        after, size = "", 8
+        while True:
+            condition = '"tenant" = ? AND "kind" = ? AND "name" > ? ORDER BY "name" LIMIT ?'
+            rows = fetch(self.tables.resource, condition, [tenant, kind, after, size])
+            if any(test(resource) for resource in self._resources(self.kept.learn(rows))):
+                return True
+            if len(rows) < size:
+                return False
+            after, size = rows[-1]["name"], min(size * 8, CHUNK)
+
+    def expect(self, refs: Iterable[Ref]) -> None:
+        """Read what is there of many resources at once, because each of them will be asked for."""
+        self.kept.load(refs)
 
     def put(
         self, ref: Ref, spec: Spec, *, tenant: str | None = None, life: Life = Life.PRESENT, purge: bool = False
@@ -58,15 +86,15 @@ class DesiredPart(Part):
         self._writing()
         tenant = ref.name if ref.kind == TENANT else tenant
         values = {"life": life.value, "spec": to_text(spec.model_dump(mode="json")), "purge": int(purge)}
-        row, now = self._resource_row(ref), now_text()
-        table = self.tables.resource
+        row, now = self.kept.resource(ref), now_text()
         if row is None:
-            table.insert(kind=ref.kind, name=ref.name, tenant=tenant, created=now, updated=now, **values).execute()
+            fresh = {"kind": ref.kind, "name": ref.name, "tenant": tenant, "created": now, "updated": now}
+            self.kept.add_resource(fresh | values)
         elif tenant not in (None, row["tenant"]):
             # Whose it is concerns only its owner.
             raise Conflict(f"{ref} belongs to another tenant and cannot be given away.", code="tenant_fixed")
         elif any(row[name] != value for name, value in values.items()):
-            table.update(updated=now, **values).where(matches(table, ref)).execute()
+            self.kept.change_resource(ref, {"updated": now, **values})
         self.touched.add(ref)
         written = self.find(ref)
         assert written is not None, ref  # noqa: S101 - it was written two lines above
@@ -78,34 +106,33 @@ class DesiredPart(Part):
         A tombstone stays as it is, but where a node has refused it, it is tried again.
         """
         self._writing()
-        row = self._resource_row(ref)
+        row = self.kept.resource(ref)
         if row is None:
             raise NotFound(f"There is no {ref.kind} {ref.name!r}. Check the name.")
         if row["life"] != Life.ABSENT.value:
-            table = self.tables.resource
             values = {"life": Life.ABSENT.value, "purge": int(purge), "updated": now_text()}
-            table.update(**values).where(matches(table, ref)).execute()
+            self.kept.change_resource(ref, values)
         else:
-            for target in self._target_rows(ref):
+            for target in self.kept.targets(ref):
                 if target["applied"] < target["wanted"] <= target["failed"]:
                     self._bump(target, {"attempts": 0})
         self.touched.add(ref)
 
     def outcomes(self, ref: Ref) -> list[ResourceOutcome]:
         """Return how far the resource has come on each of its nodes."""
-        return [outcome_of(row) for row in self._target_rows(ref)]
+        return [outcome_of(row) for row in self.kept.targets(ref)]
 
     def facts(self, ref: Ref) -> dict[str, Any]:
         """Return what the last runs learned about the resource, of all its nodes together."""
         facts: dict[str, Any] = {}
-        for row in self._target_rows(ref):
+        for row in self.kept.targets(ref):
             facts |= from_text(row["facts"])
         return facts
 
     def retry(self, ref: Ref) -> None:
         """Ask for the resource to be applied again, although its content is unchanged, and mark it touched."""
         self._writing()
-        for row in self._target_rows(ref):
+        for row in self.kept.targets(ref):
             self._bump(row, {"attempts": 0})
         self.touched.add(ref)
 
@@ -117,16 +144,15 @@ class DesiredPart(Part):
         Raises Conflict ``placement_fixed`` where a node would drop out that has, or was to have, something of it.
         """
         self._writing()
-        resource = self._resource_row(ref)
+        resource = self.kept.resource(ref)
         if resource is None:
             raise NotFound(f"There is no {ref.kind} {ref.name!r}. Check the name.")
-        stored = {row["node"]: row for row in self._target_rows(ref)}
+        stored = {row["node"]: row for row in self.kept.targets(ref)}
         gone = sorted(set(stored) - set(nodes))
         if any(stored[node]["items"] != NO_ITEMS or stored[node]["applied_items"] != NO_ITEMS for node in gone):
             raise Conflict(f"{ref} is on {', '.join(gone)} and cannot be moved away yet.", code="placement_fixed")
         for node in gone:
-            table = self.tables.target
-            table.delete().where(matches(table, ref) & (table.node == node)).execute()
+            self.kept.drop_target(stored[node])
         wanted = {"life": resource["life"], "purge": resource["purge"], "items": items_to_text(items)}
         for node in nodes:
             content = wanted | {"depends": to_text(sorted({str(other) for other in depends.get(node, ())}))}
@@ -136,27 +162,57 @@ class DesiredPart(Part):
                 self._bump(stored[node], content)
 
     def claim(self, owner: Ref, tenant: str, hostnames: Iterable[str]) -> None:
-        """Replace the host names that ``owner`` holds. Raises Conflict ``hostname_taken``."""
+        """Replace the host names that ``owner`` holds. Raises Conflict ``hostname_taken``.
+
+        A name that it gives up is free when its nodes have let go of it: until then its site answers there.
+        """
         self._writing()
-        table, names = self.tables.claim, sorted(set(hostnames))
-        table.delete().where(matches(table, owner)).execute()
-        taken = table.select().where(table.hostname.in_(names)).first()
-        if taken is not None:
-            raise Conflict(f"{taken['hostname']} is in use already; choose another name.", code="hostname_taken")
-        for name in names:
-            table.insert(
-                hostname=name, reversed=_reversed(name), kind=owner.kind, name=owner.name, tenant=tenant
-            ).execute()
+        names = set(hostnames)
+        self.kept.drop_claims(owner)
+        held = set() if self.kept.was_born(owner) else self._hold(owner, names)
+        wanted = sorted(names - held)
+        for row in self._claimed(wanted):
+            raise Conflict(f"{row['hostname']} is in use already; choose another name.", code="hostname_taken")
+        of = {"kind": owner.kind, "name": owner.name, "tenant": tenant, "leaving": 0}
+        for name in wanted:
+            self.kept.add_claim({"hostname": name, "reversed": _reversed(name), **of})
+
+    def _hold(self, owner: Ref, names: set[str]) -> set[str]:
+        """Mark which of the owner's names leave; return those that stay."""
+        table = self.tables.claim
+        rows = fetch(table, '"kind" = ? AND "name" = ?', [owner.kind, owner.name])
+        for row in rows:
+            leaving = int(row["hostname"] not in names)
+            if row["leaving"] != leaving:
+                table.update(leaving=leaving).where(table.hostname == row["hostname"]).execute()
+        return {row["hostname"] for row in rows} & names
+
+    def _claimed(self, names: list[str]) -> list[Row]:
+        if not names:
+            return []
+        marks = ", ".join("?" * len(names))
+        return self.kept.claims(names) or fetch(self.tables.claim, f'"hostname" IN ({marks})', names)
 
     def claims_near(self, hostname: str) -> list[Claim]:
         """Return the claims on ``hostname``, on names above it and on names below it."""
-        table, labels = self.tables.claim, hostname.split(".")
+        labels = hostname.split(".")
         above = [".".join(labels[start:]) for start in range(len(labels))]
         first = _reversed(hostname)
         # "/" follows "." in ASCII, so this range holds exactly the texts that begin with ``first``.
-        below = (table.reversed >= first) & (table.reversed < first[:-1] + "/")
-        rows = table.select().where(table.hostname.in_(above) | below).order_by(table.reversed)
-        return [Claim(row["hostname"], ref_of(row), row["tenant"]) for row in rows]
+        end = first[:-1] + "/"
+        marks = ", ".join("?" * len(above))
+        condition = f'"hostname" IN ({marks}) OR ("reversed" >= ? AND "reversed" < ?)'
+        rows = fetch(self.tables.claim, condition, [*above, first, end]) + self.kept.claims(above, first, end)
+        rows.sort(key=lambda row: str(row["reversed"]))
+        return [Claim(row["hostname"], ref_of(row), row["tenant"], leaving=bool(row["leaving"])) for row in rows]
+
+    def release_claims(self, refs: Iterable[Ref]) -> None:
+        """Free the names that ``refs`` have given up, where all their nodes are as they shall be."""
+        table, targets = self.tables.claim, self.tables.target
+        leaving = {ref_of(row) for row in rows_of(table, refs, table.leaving == 1)}
+        late = {ref_of(row) for row in rows_of(targets, leaving, targets.applied < targets.wanted)}
+        for ref in sorted(leaving - late):
+            table.delete().where(matches(table, ref) & (table.leaving == 1)).execute()
 
     def allocate(self, counter: str, first: int, last: int) -> int:
         """Return the next number of a counter that never goes back; raise Conflict ``exhausted`` past ``last``."""
@@ -165,13 +221,14 @@ class DesiredPart(Part):
         value = first if before is None else max(before + 1, first)
         if value > last:
             raise Conflict(f"All numbers of {counter!r} from {first} to {last} are used up.", code="exhausted")
-        self._set_counter(counter, value)
+        self.kept.set_counter(counter, value)
         return value
 
     def targets(
         self, nodes: Iterable[str] | None = None, *, refs: Iterable[Ref] | None = None, pending: bool = False
     ) -> list[Target]:
         """Return the targets on the given nodes (all where None), in the order in which they were asked for."""
+        self.kept.flush()
         table = self.tables.target
         conditions = [table.node.in_(sorted(nodes))] if nodes is not None else []
         if pending:
@@ -183,25 +240,22 @@ class DesiredPart(Part):
         rows.sort(key=lambda row: (row["asked"], row["kind"], row["name"], row["node"]))
         return [target_of(row) for row in rows]
 
-    def _resource_row(self, ref: Ref) -> Row | None:
-        row: Row | None = self.tables.resource.select().where(matches(self.tables.resource, ref)).first()
-        return row
-
-    def _target_rows(self, ref: Ref) -> list[Row]:
-        table = self.tables.target
-        return list(table.select().where(matches(table, ref)).order_by(table.node))
+    def revisions_before(self, refs: Iterable[Ref]) -> dict[str, int]:
+        """Return which revision of each of ``refs`` its nodes were to have before this transaction."""
+        return {
+            f"{ref} on {row['node']}": row["wanted"] - ((ref, row["node"]) in self.bumped)
+            for ref in refs
+            for row in self.kept.targets(ref)
+            if not self.kept.was_born(ref)
+        }
 
     def _resources(self, rows: list[Row]) -> list[Resource]:
-        placed: dict[Ref, list[tuple[str, int]]] = {}
-        table = self.tables.target
-        columns = (table.kind, table.name, table.node, table.wanted)
-        for target in rows_of(table, map(ref_of, rows), columns=columns):
-            placed.setdefault(ref_of(target), []).append((target["node"], target["wanted"]))
-        return [_resource_of(row, placed.get(ref_of(row), [])) for row in rows]
+        self.kept.load_targets(map(ref_of, rows))
+        return [_resource_of(row, self.kept.targets(ref_of(row))) for row in rows]
 
     def _add_target(self, resource: Row, node: str, content: Row) -> None:
         ref = ref_of(resource)
-        self.tables.target.insert(
+        row = dict(
             kind=ref.kind,
             name=ref.name,
             node=node,
@@ -216,8 +270,13 @@ class DesiredPart(Part):
             retry_at=None,
             facts="{}",
             asked=self._next(ASKED),
+            bulk=UNRANKED,
+            turn=0,
+            asked_by="",
+            preview="",
             **content,
-        ).execute()
+        )
+        self.kept.add_target(row)
         self.bumped.add((ref, node))
 
     def _bump(self, row: Row, content: Row) -> None:
@@ -226,14 +285,23 @@ class DesiredPart(Part):
         if (ref, node) not in self.bumped:
             # What is new is tried at once, even on a node that is being left alone for a while.
             values |= {"wanted": row["wanted"] + 1, "asked": self._next(ASKED), "retry_at": None, "reason": ""}
+            if not waits(row):
+                values["bulk"] = UNRANKED
+            if row["preview"]:
+                self.overtaken.add((row["preview"], ref, node))
+                values["preview"] = ""
             self.bumped.add((ref, node))
-        table = self.tables.target
-        table.update(**values).where(matches(table, ref) & (table.node == node)).execute()
+        self.kept.change_target(row, values)
 
 
 def is_pending(table: Any) -> Any:
     """Return the condition of ``Target.pending``."""
     return (table.applied < table.wanted) & (table.failed < table.wanted)
+
+
+def waits(row: Row) -> bool:
+    """Tell whether the target in a row is pending."""
+    return bool(row["applied"] < row["wanted"] and row["failed"] < row["wanted"])
 
 
 def target_of(row: Row) -> Target:
@@ -251,6 +319,8 @@ def target_of(row: Row) -> Target:
         depends=tuple(Ref.parse(text) for text in from_text(row["depends"])),
         reason=row["reason"],
         attempts=row["attempts"],
+        bulk=bool(row["bulk"]),
+        preview=row["preview"],
     )
 
 
@@ -268,14 +338,14 @@ def outcome_of(row: Row) -> ResourceOutcome:
     )
 
 
-def _resource_of(row: Row, placed: list[tuple[str, int]]) -> Resource:
+def _resource_of(row: Row, targets: list[Row]) -> Resource:
     return Resource(
         ref=ref_of(row),
         tenant=row["tenant"],
         life=Life(row["life"]),
         spec=from_text(row["spec"]),
-        revision=max((wanted for _, wanted in placed), default=0),
-        nodes=tuple(sorted(node for node, _ in placed)),
+        revision=max((target["wanted"] for target in targets), default=0),
+        nodes=tuple(target["node"] for target in targets),
         created=row["created"],
         updated=row["updated"],
         purge=bool(row["purge"]),

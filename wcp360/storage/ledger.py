@@ -93,20 +93,35 @@ class Ledger(Previews, Applying):
         engine has taken its work over. Raises NotFound for an unknown run.
         """
         with self._store.write() as unit:
-            run = unit.run(run_id)
-            if run.finished is not None:
-                raise ValueError(f"Run {run_id} is closed already; what it did is not counted.")
-            node = run.node
-            table = unit.tables.run_target
-            carried = {ref_of(row): row for row in table.select().where(table.run == run_id)}
-            kept = list(outcomes)
-            for outcome in kept:
-                entry = carried.get(outcome.ref)
-                if entry is None or entry["revision"] != outcome.revision:
-                    raise ValueError(f"Run {run_id} did not carry {outcome.ref} at revision {outcome.revision}.")
-            refs = self._settle(unit, node, kept, carried)
-            _mark_recorded(unit, run_id, refs)
-            return _close(unit, node, refs)
+            return self._record(unit, run_id, list(outcomes))
+
+    def conclude(
+        self,
+        run_id: str,
+        outcomes: Iterable[TargetOutcome],
+        status: RecordStatus,
+        reason: str,
+        items: Sequence[PredictedItem],
+    ) -> list[str]:
+        """Do ``record`` and ``finish_run`` in one transaction, so that nobody sees the one without the other."""
+        with self._store.write() as unit:
+            finished = self._record(unit, run_id, list(outcomes))
+            _finish_run(unit, run_id, status, reason, [item.model_dump(mode="json") for item in items])
+            return finished
+
+    def _record(self, unit: Unit, run_id: str, outcomes: list[TargetOutcome]) -> list[str]:
+        run = unit.run(run_id)
+        if run.finished is not None:
+            raise ValueError(f"Run {run_id} is closed already; what it did is not counted.")
+        table = unit.tables.run_target
+        carried = {ref_of(row): row for row in table.select().where(table.run == run_id)}
+        for outcome in outcomes:
+            entry = carried.get(outcome.ref)
+            if entry is None or entry["revision"] != outcome.revision:
+                raise ValueError(f"Run {run_id} did not carry {outcome.ref} at revision {outcome.revision}.")
+        refs = self._settle(unit, run.node, outcomes, carried)
+        _mark_recorded(unit, run_id, refs)
+        return _close(unit, run.node, refs)
 
     def refuse(self, node: str, outcomes: Iterable[TargetOutcome]) -> list[str]:
         """Record outcomes of targets that no run took up; return the changes that are finished by it.
@@ -252,6 +267,7 @@ def _close(unit: Unit, node: str, refs: Sequence[Ref]) -> list[str]:
     for row in waiting:
         _resolve(unit, row, targets[ref_of(row)])
     unit.sweep_tombstones(refs)
+    unit.release_claims(refs)
     return unit.finish_changes(row["change"] for row in waiting)
 
 

@@ -54,6 +54,7 @@ class ListsPart(DesiredPart):
 
         ``tenants`` limits it to what a caller may see.
         """
+        self.kept.flush()
         query = query or Query()
         listed = KINDS.get(kind)
         if listed is not None:
@@ -68,6 +69,7 @@ class ListsPart(DesiredPart):
         """Return how far each of ``refs`` has come on each of its nodes."""
         table = self.tables.target
         columns = [getattr(table, name) for name in ("kind", "name", "node", "wanted", "applied", "failed", "reason")]
+        self.kept.flush()
         found: dict[Ref, list[ResourceOutcome]] = {ref: [] for ref in refs}
         for row in rows_of(table, found, columns=columns):
             found[ref_of(row)].append(outcome_of(row))
@@ -78,6 +80,7 @@ class ListsPart(DesiredPart):
     def facts_of(self, refs: list[Ref]) -> dict[Ref, dict[str, Any]]:
         """Return what the last runs learned about each of ``refs``."""
         table = self.tables.target
+        self.kept.flush()
         found: dict[Ref, dict[str, Any]] = {ref: {} for ref in refs}
         for row in rows_of(table, refs, columns=(table.kind, table.name, table.node, table.facts)):
             found[ref_of(row)] |= from_text(row["facts"])
@@ -86,6 +89,7 @@ class ListsPart(DesiredPart):
     def dependents(self, refs: list[Ref]) -> dict[Ref, int]:
         """Return how many targets depend on each of ``refs``."""
         table = self.tables.target
+        self.kept.flush()
         wanted = {str(ref): ref for ref in refs}
         found = dict.fromkeys(refs, 0)
         for row in table.select(table.depends, fn.COUNT(table.name).alias("times")).group_by(table.depends):

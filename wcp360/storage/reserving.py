@@ -42,6 +42,7 @@ class ReservingPart(Part):
     def reserve(self, preview_id: str, refs: Mapping[str, Iterable[Ref]]) -> None:
         """Have the pending targets ``refs`` of each node applied exactly as the preview showed, by this change."""
         self._writing()
+        self.kept.forget()
         table = self.tables.target
         for node, wanted in refs.items():
             for row in rows_of(table, wanted, is_pending(table), table.node == node):

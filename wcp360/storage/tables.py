@@ -36,7 +36,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "asked_by",
         "preview",
     ),
-    "claim": ("hostname", "reversed", "kind", "name", "tenant"),
+    "claim": ("hostname", "reversed", "kind", "name", "tenant", "leaving"),
+    "former": ("kind", "name", "node", "revision"),
     "counter": ("name", "value"),
     "change": (
         "id",
@@ -115,6 +116,7 @@ class Tables:
     resource: Any
     target: Any
     claim: Any
+    former: Any
     counter: Any
     change: Any
     change_target: Any
@@ -134,6 +136,23 @@ class Tables:
 
 
 def insert_all(table: Any, rows: list[Row]) -> None:
-    """Insert rows in chunks."""
+    """Insert rows, which all have the same columns, in chunks.
+
+    The text is put together here: peewee takes longer to write such a statement than a database to carry it out.
+    """
     for start in range(0, len(rows), CHUNK):
-        table.insert(rows[start : start + CHUNK]).execute()
+        chunk = rows[start : start + CHUNK]
+        names = list(chunk[0])
+        columns = ", ".join(f'"{name}"' for name in names)
+        values = ", ".join(["(" + ", ".join([table._database.param] * len(names)) + ")"] * len(chunk))
+        statement = f'INSERT INTO "{table.__name__}" ({columns}) VALUES {values}'  # noqa: S608 - names of COLUMNS
+        table._database.execute_sql(statement, [row[name] for row in chunk for name in names])
+
+
+def fetch(table: Any, condition: str, values: list[Any]) -> list[Row]:
+    """Return the rows that match a condition in SQL with ``?`` for its values; quicker than through peewee."""
+    names = COLUMNS[table.__name__]
+    columns = ", ".join(f'"{name}"' for name in names)
+    condition = condition.replace("?", table._database.param)
+    statement = f'SELECT {columns} FROM "{table.__name__}" WHERE {condition}'  # noqa: S608 - constants of this package
+    return [dict(zip(names, row, strict=True)) for row in table._database.execute_sql(statement, values).fetchall()]

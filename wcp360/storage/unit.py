@@ -12,14 +12,16 @@ from wcp360.storage.audit import FIRST, HASHED, chain_hash
 from wcp360.storage.encode import to_text
 from wcp360.storage.lists import ListsPart
 from wcp360.storage.part import AUDIT, EVENT, matches, ref_of, rows_of
+from wcp360.storage.ranking import RankingPart
 from wcp360.storage.records import RecordsPart, event_of, reason_of
+from wcp360.storage.reserving import ReservingPart
 from wcp360.storage.tables import CHUNK, Row, Tables, insert_all
 from wcp360.storage.times import now_text
 
 UNCHANGED = "it is unchanged and was refused before ({}); correct it, or retry the change that failed"
 
 
-class Unit(ListsPart, RecordsPart):
+class Unit(ListsPart, RecordsPart, RankingPart, ReservingPart):
     """Implements ``wcp360.core.ports.Transaction``; ``events`` are told to subscribers after the commit."""
 
     def __init__(self, tables: Tables, *, writable: bool) -> None:
@@ -36,7 +38,10 @@ class Unit(ListsPart, RecordsPart):
         that its node refused before and that is unchanged fails the change at once: calling it done would be a lie.
         """
         self._writing()
-        tied = [self._tie(change_id, row) for row in self._tied()]
+        self.kept.forget()
+        rows = self._tied()
+        self.rank(rows, actor)
+        tied = [self._tie(change_id, row) for row in rows]
         row = {
             "id": change_id,
             "operation": operation,
@@ -45,10 +50,13 @@ class Unit(ListsPart, RecordsPart):
             "tenant": tenant,
             "correlation": correlation,
             "created": now_text(),
+            "preview": self.applied_preview,
         }
         self.tables.change.insert(status=ChangeStatus.PENDING.value, reason="", finished=None, **row).execute()
         insert_all(self.tables.change_target, tied)
         self.sweep_tombstones(self.touched)
+        self.release_claims(self.touched)
+        self.finish_changes(self.fail_overtaken(self.overtaken))
         if self.finish_changes([change_id], tell=False):
             self._born_finished.append(change_id)
         return self.change(change_id)
@@ -124,6 +132,8 @@ class Unit(ListsPart, RecordsPart):
         for change_id in self._born_finished:
             self._tell_finished(self._row("change", change_id))
         self._born_finished.clear()
+        self.kept.flush()
+        self.kept.flush_counters()
 
     def finish_changes(self, change_ids: Iterable[str], *, tell: bool = True) -> list[str]:
         """Finish those of the pending changes that wait for nothing any more; return their ids."""
@@ -140,12 +150,15 @@ class Unit(ListsPart, RecordsPart):
         """
         buried: list[Ref] = []
         owners: set[Ref] = set()
+        self.kept.forget()
         table = self.tables.resource
         rows = rows_of(table, refs, table.life == Life.ABSENT.value)
         for resource in sorted(rows, key=lambda row: row["kind"] == TENANT):
             ref = ref_of(resource)
-            if not self._may_be_buried(ref):
+            targets = rows_of(self.tables.target, [ref])
+            if not self._may_be_buried(ref, targets):
                 continue
+            self._note_former(ref, targets)
             self.tables.claim.delete().where(matches(self.tables.claim, ref)).execute()
             table.delete().where(matches(table, ref)).execute()
             buried.append(ref)
@@ -153,11 +166,17 @@ class Unit(ListsPart, RecordsPart):
                 owners.add(Ref(TENANT, resource["tenant"]))
         return buried + (self.sweep_tombstones(owners) if owners else [])
 
-    def _may_be_buried(self, ref: Ref) -> bool:
-        if ref.kind == TENANT and len(self.of_tenant(ref.name)) > 1:
+    def _may_be_buried(self, ref: Ref, targets: list[Row]) -> bool:
+        owned = self.tables.resource
+        if ref.kind == TENANT and len(list(owned.select(owned.name).where(owned.tenant == ref.name).limit(2))) > 1:
             return False
-        targets = self._target_rows(ref)
         return all(row["applied"] >= row["wanted"] and row["applied_life"] == Life.ABSENT.value for row in targets)
+
+    def _note_former(self, ref: Ref, targets: list[Row]) -> None:
+        table = self.tables.former
+        table.delete().where(matches(table, ref)).execute()
+        key = {"kind": ref.kind, "name": ref.name}
+        insert_all(table, [{**key, "node": row["node"], "revision": row["wanted"]} for row in targets])
 
     def _tied(self) -> list[Row]:
         table = self.tables.target

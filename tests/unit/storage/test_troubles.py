@@ -106,6 +106,7 @@ def test_a_server_that_goes_away_in_a_transaction_keeps_nothing(
 def test_a_server_that_goes_away_at_the_commit_leaves_it_open(databases: Databases, postgresql_store: SqlStore) -> None:
     with pytest.raises(Unavailable, match="not known whether"), postgresql_store.write() as unit:
         want(unit, SITE, "b")
+        unit.before_commit()
         end_connections(databases)
 
 

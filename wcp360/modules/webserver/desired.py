@@ -71,8 +71,7 @@ def _account(tenant: Resource) -> dict[str, Any]:
 
 
 def _runs_php(tenant: Resource, state: State) -> bool:
-    owned = state.of_tenant(tenant.ref.name)
-    return any(r.ref.kind == "domain" and r.life is not Life.ABSENT and r.spec["php"] for r in owned)
+    return state.owns(tenant.ref.name, "domain", lambda domain: domain.life is not Life.ABSENT and domain.spec["php"])
 
 
 def _life(domain: Resource, tenant: Resource) -> Life:
