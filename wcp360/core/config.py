@@ -67,6 +67,7 @@ class EngineSettings(_Section):
     run_timeout: Seconds = Field(default=1800, description="A run is ended after so many seconds.")
     retry: Seconds = Field(default=5, description="First pause before a node is tried again; doubles up to 5 minutes.")
     workers: Annotated[int, Field(ge=1, le=64)] = Field(default=4, description="Nodes converged at the same time.")
+    warm: bool = Field(default=False, description="Start runs from a process that has Ansible imported.")
 
 
 class StorageSettings(_Section):
