@@ -16,7 +16,6 @@ from typing import Any, NoReturn
 from wcp360.core.errors import FieldError, Invalid, Malformed
 from wcp360.core.fields import BIDI_CONTROLS, clean_text
 
-MAX_BYTES = 2**20
 MAX_DEPTH = 32
 # Longer than any number we store (2**63 has 19 digits), far below the length at which int() itself refuses.
 MAX_DIGITS = 40

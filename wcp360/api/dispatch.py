@@ -9,6 +9,7 @@ from flask import Response, g
 
 from wcp360.api.caller import ANONYMOUS, authenticate, check_origin
 from wcp360.api.edge import DRY_RUN, read_input, wanted_wait, wants_dry_run
+from wcp360.api.once import wanted_once
 from wcp360.api.services import Services
 from wcp360.api.waiting import Record, wait_for
 from wcp360.core.actor import Actor
@@ -47,12 +48,13 @@ class Endpoint:
             actor = authenticate(self._services)
             check_origin(self._services)
             given = read_input(self._operation, self._route, address, _OWN)
+            once = wanted_once(g.get("body", b""))
             dry_run = wants_dry_run()
             if dry_run:
                 self._services.rates.hit(self._services.limits.dry_runs, "dry run", actor.name)
         except Problem as problem:
             self._refuse(actor, problem)
-        asked = Asked(self._operation, given, actor, g.correlation)
+        asked = Asked(self._operation, given, actor, g.correlation, once)
         return self._preview(asked) if dry_run else self._submit(asked)
 
     def _refuse(self, actor: Actor | None, problem: Problem) -> NoReturn:
@@ -72,14 +74,16 @@ class Endpoint:
         raise problem
 
     def _submit(self, asked: Asked) -> Response:
-        change = self._services.door.submit(asked)
+        with self._services.ongoing.claimed(asked.actor.name, asked.once):
+            change = self._services.door.submit(asked)
         waiting = {target.node for target in change.resources if target.status is ChangeStatus.PENDING}
         for node in sorted(waiting):
             self._ring(self._services.bell.node, node)
         return self._answer(Record("change", change), asked.actor)
 
     def _preview(self, asked: Asked) -> Response:
-        preview = self._services.door.preview(asked)
+        with self._services.ongoing.claimed(asked.actor.name, asked.once):
+            preview = self._services.door.preview(asked)
         self._ring(self._services.bell.preview, preview.id)
         return self._answer(Record("preview", preview), asked.actor)
 

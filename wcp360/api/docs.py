@@ -17,6 +17,8 @@ This page is made from the declarations in `wcp360/modules` by `python -m wcp360
 
 Every operation is a REST route and a CLI command. Every changing one can be tried out first: `?dry_run=true`, or
 `--dry-run`. A changing call answers 202 with the change and its Location, or waits with `Prefer: wait=SECONDS`.
+A changing call with an `Idempotency-Key` may be sent again for 24 hours: the same request under the same key gets the
+first answer, and nothing is done twice. The CLI sends one with every change.
 Lists take filters, `sort` (a minus before the field turns it round) and `limit`; while there is more, the answer's
 `next` is passed as `cursor`, with the same filters and order. Rows that are added or removed meanwhile neither repeat
 others nor hide them. Rows of changes, previews and runs are short; what was asked and what differs is in the object.

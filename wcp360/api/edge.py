@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from flask import request
+from flask import g, request
 
 from wcp360.api.body import check_text, load_json, shorten
 from wcp360.api.reading import read_body
@@ -29,7 +29,7 @@ def read_input(operation: Operation, route: Route, address: dict[str, str], own:
         fields = _query_fields(own)
     else:
         _refuse_fields(_query_fields(own))
-        fields = _body_fields()
+        fields = _body_fields(operation.input.most_bytes)
     if route.key in fields:
         _refuse(route.key, f"{route.key} is part of the path; leave it out here.", "given_in_path")
     return validate(operation.input, {**fields, **address}, lenient=route.carrier is Carrier.QUERY)
@@ -73,9 +73,9 @@ def _refuse_fields(fields: dict[str, Any]) -> None:
         _refuse(name, "This is no parameter here; fields travel in the body.", "unknown_field")
 
 
-def _body_fields() -> dict[str, Any]:
+def _body_fields(most: int) -> dict[str, Any]:
     declared = request.headers.get("Content-Type")
-    data = read_body()
+    g.body = data = read_body(most)
     if not data and declared is None:
         return {}
     if request.mimetype != JSON or request.mimetype_params.get("charset", "utf-8").lower() != "utf-8":

@@ -10,6 +10,7 @@ from pydantic.json_schema import models_json_schema
 
 import wcp360
 from wcp360.api.edge import DRY_RUN
+from wcp360.api.once import HEADER
 from wcp360.core.operation import Operation
 from wcp360.core.registry import Registry
 from wcp360.core.routes import PREFIX, Carrier, Route, changes_state, route_of
@@ -56,6 +57,17 @@ _PREFER: Schema = {
     "description": "`wait=SECONDS` holds the answer until the change or preview is finished (RFC 7240).",
     "schema": {"type": "string"},
     "example": "wait=60",
+}
+_ONCE: Schema = {
+    "name": HEADER,
+    "in": "header",
+    "description": (
+        "A quoted string of the caller's choice. The same request under the same key in 24 hours gets the answer that "
+        "was given first, and nothing is done twice. Another request under the key is refused with 422 and the code "
+        "`idempotency_key_reused`, a repetition that overtakes the first with 409 and `request_in_progress`."
+    ),
+    "schema": {"type": "string", "pattern": '^"[ !#-\\[\\]-~]{1,255}"$'},
+    "example": '"8e03978e-40d5-43dd-bc93-6894a57f9324"',
 }
 
 
@@ -119,7 +131,7 @@ def _parameters(operation: Operation, route: Route, given: Schema) -> list[Schem
         elif route.carrier is Carrier.QUERY:
             required = name in given.get("required", ())
             parameters.append(_parameter(name, "query", schema, required, operation.example.get(name)))
-    return parameters + ([_DRY_RUN, _PREFER] if changes_state(operation) else [])
+    return parameters + ([_DRY_RUN, _PREFER, _ONCE] if changes_state(operation) else [])
 
 
 def _parameter(name: str, place: str, schema: Schema, required: bool, example: Any) -> Schema:

@@ -17,7 +17,6 @@ from flask import request
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import ClientDisconnected
 
-from wcp360.api.body import MAX_BYTES
 from wcp360.core.errors import Malformed, TooLarge
 
 SECONDS = 20.0
@@ -89,20 +88,20 @@ class Watch:
 WATCH = Watch()
 
 
-def read_body() -> bytes:
-    """Return the request's body. Raises TooLarge, RequestTimeout or Malformed."""
+def read_body(most: int) -> bytes:
+    """Return the request's body of ``most`` bytes at most. Raises TooLarge, RequestTimeout or Malformed."""
     expected = request.content_length
     data = b""
     try:
-        if expected is None or expected <= MAX_BYTES:
-            data = _stream().read(MAX_BYTES + 1)
+        if expected is None or expected <= most:
+            data = _stream().read(most + 1)
     except (ClientDisconnected, OSError, ParseException) as error:
         expected = max(expected or 0, 1)
         structlog.get_logger().info("The body cannot be read.", reason=repr(error))
     if WATCH.end():
         raise RequestTimeout(f"The body did not arrive within {WATCH.seconds:g} seconds. Send it again.")
-    if max(expected or 0, len(data)) > MAX_BYTES:
-        raise TooLarge(f"The body is larger than {MAX_BYTES} bytes. Send less at once.")
+    if max(expected or 0, len(data)) > most:
+        raise TooLarge(f"The body is larger than {most} bytes. Send less at once.")
     if len(data) < (expected or 0):
         raise Malformed("The body ended early or is not framed as HTTP wants it. Send it again.")
     return data

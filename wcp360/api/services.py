@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from wcp360.api.metrics import Metrics
+from wcp360.api.once import Ongoing
 from wcp360.api.pulse import LongCalls, Pulse
 from wcp360.api.rates import Rates
 from wcp360.core.actor import Actor
@@ -56,4 +57,5 @@ class Services:
     metrics: Metrics
     rates: Rates
     limits: Limits = field(default_factory=Limits)
+    ongoing: Ongoing = field(default_factory=Ongoing)
     checks: Mapping[str, Callable[[], object]] = field(default_factory=dict)

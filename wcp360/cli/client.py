@@ -7,6 +7,7 @@ import json
 import select
 import socket
 import ssl
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,9 @@ CONNECT_TIMEOUT = 10.0
 """Seconds to wait for a connection."""
 READ_TIMEOUT = 120.0
 """Seconds to wait for an answer: `prepare` of an operation may contact a node before it."""
+IDEMPOTENCY_KEY = "Idempotency-Key"
+PAUSES = (0.1, 0.3, 1.0, 2.0, 4.0)
+"""Seconds before a request is sent again after its connection broke: a server is back 5 s after a restart."""
 # A page of 1,000 objects stays far below; more means that something else answers.
 MAX_ANSWER = 64 * 2**20
 
@@ -69,15 +73,27 @@ class Client:
         self._token = ""
 
     def call(
-        self, method: str, path: str, query: Mapping[str, Any] | None = None, body: Mapping[str, Any] | None = None
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | None = None,
+        *,
+        once: str = "",
     ) -> Answer:
-        """Send one request. Raises Refused for 4xx and 5xx, Failure where nobody answers."""
+        """Send one request. Raises Refused for 4xx and 5xx, Failure where nobody answers.
+
+        ``once`` is a changing request's own key: when the connection breaks, the request is sent again under it, and
+        the server does it once.
+        """
         text = _query(query or {})
         target = f"{path}?{text}" if text else path
         data = None if body is None else json.dumps(body, ensure_ascii=True).encode()
         headers = {"Accept": "application/json, application/problem+json"} | self.authorization()
         if data is not None:
             headers["Content-Type"] = "application/json"
+        if once:
+            headers[IDEMPOTENCY_KEY] = f'"{once}"'
         status, raw = self._exchange(method, target, data, headers)
         parsed = _parse(raw, str(self.place))
         if status >= 400:
@@ -115,19 +131,28 @@ class Client:
     def _exchange(self, method: str, target: str, data: bytes | None, headers: Mapping[str, str]) -> tuple[int, bytes]:
         if self._connection is not None and _closed_by_peer(self._connection.sock):
             self._drop()
+        # Reading may be said again on a fresh connection; a change only under its key.
         reused = self._connection is not None
-        try:
-            return self._send(method, target, data, headers)
-        except (http.client.HTTPException, OSError) as error:
-            self._drop()
-            # A kept connection that the server has closed in the meantime: only reading may simply be said again.
-            if reused and method == "GET":
-                return self._exchange(method, target, data, headers)
-            raise Failure(
-                f"The server at {self.place} did not answer in full ({error or type(error).__name__}). "
-                "`wcp360 change list` shows whether a change was accepted.",
-                Exit.SERVER_FAULT,
-            ) from error
+        pauses = iter(PAUSES if IDEMPOTENCY_KEY in headers else PAUSES[:1] if reused and method == "GET" else ())
+        broken: Exception | None = None
+        while True:
+            try:
+                status, raw = self._send(method, target, data, headers)
+            except (http.client.HTTPException, OSError) as error:
+                self._drop()
+                broken = error
+            except Failure as failure:
+                # Where nobody answers at first there is no server; after a break it may be starting again.
+                if broken is None:
+                    raise
+                broken = failure
+            else:
+                if status != http.HTTPStatus.CONFLICT or broken is None or b"request_in_progress" not in raw:
+                    return status, raw
+            pause = next(pauses, None)
+            if pause is None:
+                raise Failure(_broken_off(self.place, broken), Exit.SERVER_FAULT) from broken
+            time.sleep(pause)
 
     def _send(self, method: str, target: str, data: bytes | None, headers: Mapping[str, str]) -> tuple[int, bytes]:
         if self._connection is None:
@@ -143,6 +168,13 @@ class Client:
         if self._connection is not None:
             self._connection.close()
         self._connection = None
+
+
+def _broken_off(place: Place, error: Exception) -> str:
+    return (
+        f"The server at {place} did not answer in full ({error or type(error).__name__}). "
+        "`wcp360 change list` shows whether a change was accepted."
+    )
 
 
 def _closed_by_peer(connection: socket.socket) -> bool:

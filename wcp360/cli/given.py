@@ -15,8 +15,8 @@ PREFIX = "in_"
 """Starts the names of options that are fields of an input, so that none collides with an option of our own."""
 EMPTY = "none_"
 """Starts the names of flags that empty a list or map."""
-MAX_FILE = 2**20
-"""The server takes bodies up to 1 MiB."""
+MAX_FILE = 4 * 2**20
+"""The server takes change sets up to 4 MiB, and less of everything else."""
 
 
 def gather(parameters: list[dict[str, Any]], values: dict[str, Any]) -> dict[str, Any]:

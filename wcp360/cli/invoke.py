@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -132,9 +133,9 @@ def _send(client: Client, entry: dict[str, Any], given: dict[str, Any], how: How
         path = fill(path, str(fields.pop(entry["key"], "")))
     query = {"dry_run": True} if how.dry_run else {}
     if entry["method"] == "DELETE":
-        answer = client.call("DELETE", path, fields | query)
+        answer = client.call("DELETE", path, fields | query, once=os.urandom(16).hex())
     else:
-        answer = client.call(entry["method"], path, query, fields)
+        answer = client.call(entry["method"], path, query, fields, once=os.urandom(16).hex())
     body: dict[str, Any] = answer.body
     return body
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -27,7 +27,12 @@ class Kind(StrEnum):
 
 
 class Input(BaseModel):
-    """The base of all inputs: unknown fields are refused, types are not bent."""
+    """The base of all inputs: unknown fields are refused, types are not bent.
+
+    ``most_bytes`` is how large the request that carries it may be.
+    """
+
+    most_bytes: ClassVar[int] = 2**20
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 

@@ -90,6 +90,14 @@ class TargetOutcome:
     facts: dict[str, Any] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was answered to a request with an Idempotency-Key: a digest of the request, and the answer's JSON."""
+
+    request: str
+    body: str
+
+
 class State(Protocol):
     """The desired state inside one transaction."""
 
@@ -197,6 +205,9 @@ class State(Protocol):
     def audit(self, *, limit: int, after: int) -> list[AuditView]:
         """Return the audit entries after a number, oldest first."""
 
+    def answer(self, actor: str, key: str) -> Answer | None:
+        """Return what this actor's request under this key was answered in the last 24 hours."""
+
     def verify_audit(self) -> AuditVerdict:
         """Check the hash chain of the whole audit log."""
 
@@ -228,6 +239,9 @@ class Transaction(State, Protocol):
         batches: dict[str, dict[str, Any]],
     ) -> PreviewView:
         """Keep a dry run that the engine shall make; ``batches`` holds one serialised batch for each node."""
+
+    def keep_answer(self, actor: str, key: str, answer: Answer) -> None:
+        """Keep an answer for 24 hours."""
 
     def add_event(self, type_: str, data: dict[str, Any], *, tenant: str | None = None, correlation: str = "") -> None:
         """Append an event."""

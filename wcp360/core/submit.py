@@ -1,8 +1,9 @@
 """The one door: every change of tenant state and every read passes through here.
 
 ``submit`` checks permission, scope and policy, runs the operation's function and writes desired state, change, audit
-entry and event in one transaction. ``preview`` does the same, keeps what the nodes would be asked to do, and takes
-the state back before anything runs. ``ask`` answers queries.
+entry and event in one transaction, with its answer where the caller may repeat the request. ``preview`` does
+the same, keeps what the nodes would be asked to do, and takes the state back before anything runs. ``ask`` answers
+queries.
 """
 
 from __future__ import annotations
@@ -10,22 +11,32 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from wcp360.core.actor import Actor
-from wcp360.core.errors import Forbidden, NotFound, Problem, Unauthenticated
+from wcp360.core.errors import Forbidden, Invalid, NotFound, Problem, Unauthenticated
 from wcp360.core.faults import point
 from wcp360.core.ids import new_id
 from wcp360.core.operation import ANY_TENANT, Input, Operation, View
 from wcp360.core.policy import check_before_io, check_permission, check_scope
-from wcp360.core.ports import State, Store, Transaction
+from wcp360.core.ports import Answer, State, Store, Transaction
 from wcp360.core.registry import Registry
 from wcp360.core.resources import Ref
 from wcp360.core.settle import settle
 from wcp360.core.views import ChangeView, PreviewView
 
+Accepted = TypeVar("Accepted", ChangeView, PreviewView)
+
 Batches = dict[str, dict[str, Any]]
 """One serialised batch for each node."""
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """A request that its caller may repeat: ``key`` names it among the actor's, ``request`` is a digest of it."""
+
+    key: str
+    request: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +47,7 @@ class Asked:
     input: Input
     actor: Actor
     correlation: str
+    once: Once | None = None
 
     def given(self) -> dict[str, Any]:
         """Return the input as it may be kept: secrets print as ``**********``."""
@@ -65,10 +77,18 @@ class Door:
     def submit(self, asked: Asked) -> ChangeView:
         """Accept a change, or raise Problem having written nothing but the audit entry of the refusal."""
         with _audited(self.store, asked):
+            known = self._known(asked, ChangeView)
+            if known is not None:
+                return known
             completed = self._prepared(asked)
             point("submit.before_transaction")
             with self.store.write() as tx:
+                # A repetition may have come in between.
+                known = _answered(asked, tx, ChangeView)
+                if known is not None:
+                    return known
                 change = self._accept(completed, tx, self._apply(completed, tx))
+                _keep_answer(asked, tx, change)
                 point("submit.before_commit")
         point("submit.after_commit")
         return change
@@ -76,10 +96,26 @@ class Door:
     def preview(self, asked: Asked) -> PreviewView:
         """Keep a dry run of a change for the engine to make. Raises Problem like ``submit``."""
         with _audited(self.store, asked):
+            known = self._known(asked, PreviewView)
+            if known is not None:
+                return known
             completed = self._prepared(asked)
             tenant, base, batches = self._rehearse(completed)
             with self.store.write() as tx:
-                return self._keep(completed, tx, tenant, base, batches)
+                known = _answered(asked, tx, PreviewView)
+                if known is not None:
+                    return known
+                kept = self._keep(completed, tx, tenant, base, batches)
+                _keep_answer(asked, tx, kept)
+                return kept
+
+    def _known(self, asked: Asked, view: type[Accepted]) -> Accepted | None:
+        """Look for the answer before anything else is done: a repetition needs no I/O and no rehearsal."""
+        if asked.once is None:
+            return None
+        check_permission(asked.actor, asked.operation)
+        with self.store.read() as state:
+            return _answered(asked, state, view)
 
     def _prepared(self, asked: Asked) -> Asked:
         check_before_io(asked.actor, asked.operation)
@@ -136,6 +172,24 @@ class Door:
         data = {"preview": kept.id, "operation": asked.operation.name}
         tx.add_event("preview.queued", data, tenant=tenant, correlation=asked.correlation)
         return kept
+
+
+def _answered(asked: Asked, state: State, view: type[Accepted]) -> Accepted | None:
+    """Return what was answered to this request before, or None. Raises Invalid for another one under its key."""
+    kept = state.answer(asked.actor.name, asked.once.key) if asked.once else None
+    if kept is None or asked.once is None:
+        return None
+    if kept.request != asked.once.request:
+        raise Invalid(
+            "This Idempotency-Key was used for another request in the last 24 hours. Use a new key for a new request.",
+            code="idempotency_key_reused",
+        )
+    return view.model_validate_json(kept.body)
+
+
+def _keep_answer(asked: Asked, tx: Transaction, view: View) -> None:
+    if asked.once is not None:
+        tx.keep_answer(asked.actor.name, asked.once.key, Answer(asked.once.request, view.model_dump_json()))
 
 
 def _tenant_of_touched(tx: Transaction) -> str | None:

@@ -98,6 +98,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "hash",
     ),
     "token": ("id", "name", "hash", "permissions", "tenants", "created", "revoked"),
+    "answer": ("actor", "key", "request", "body", "created"),
     "lease": ("name", "owner", "expires"),
 }
 
@@ -127,6 +128,7 @@ class Tables:
     event: Any
     audit: Any
     token: Any
+    answer: Any
     lease: Any
 
     def __init__(self, database: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from wcp360.core.resources import Life, Ref
 from wcp360.core.settle import TENANT
 from wcp360.core.views import ChangeStatus, ChangeView, EventView, PreviewView, RecordStatus
+from wcp360.storage.answers import AnswersPart
 from wcp360.storage.audit import FIRST, HASHED, chain_hash
 from wcp360.storage.encode import to_text
 from wcp360.storage.lists import ListsPart
@@ -21,7 +22,7 @@ from wcp360.storage.times import now_text
 UNCHANGED = "it is unchanged and was refused before ({}); correct it, or retry the change that failed"
 
 
-class Unit(ListsPart, RecordsPart, RankingPart, ReservingPart):
+class Unit(ListsPart, RecordsPart, AnswersPart, RankingPart, ReservingPart):
     """Implements ``wcp360.core.ports.Transaction``; ``events`` are told to subscribers after the commit."""
 
     def __init__(self, tables: Tables, *, writable: bool) -> None:

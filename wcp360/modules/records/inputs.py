@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -122,6 +122,9 @@ class SetMember(Input):
 
 class ChangeSet(Input):
     """Several operations, accepted all or none, in the order given."""
+
+    # Two kilobytes for each: a tenant's with two RSA keys of 4096 bits, or a domain's with a hundred aliases.
+    most_bytes: ClassVar[int] = 4 * 2**20
 
     operations: list[SetMember] = Field(min_length=1, max_length=MOST_MEMBERS, description="The operations.")
 
