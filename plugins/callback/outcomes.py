@@ -10,26 +10,35 @@ type: aggregate
 short_description: Write one JSON line per finished task to a private file
 description:
   - Does nothing unless E(WCP360_OUTCOMES_FILE) is set.
-  - What a node or a tenant's value prints cannot forge a line, because nothing but this plugin writes to the file.
+  - >-
+    What a node or a tenant's value prints cannot forge a line, because only this plugin and the action plugin of
+    M(wcp360.hosting.steps), which writes one line for each of its steps, write to the file.
   - >-
     One line per task and host: C(host), C(task), C(role), C(action), C(changed), C(failed), C(ignored), C(skipped),
-    C(unreachable), C(msg), C(items) (a list, or null where the task's Ansible module does not return one) and C(diff)
-    (what changed as a list, or null). The last line is C({"stats": {host: {ok, changed, failures, unreachable}}}).
+    C(unreachable), C(check) (whether it was only predicted), C(msg), C(items) (a list, or null where the task's
+    Ansible module does not return one) and C(diff) (what changed as a list, or null). The last line is
+    C({"stats": {host: {ok, changed, failures, unreachable}}}).
   - >-
-    For crash tests, E(WCP360_KILL_AT=task:NAME) ends the process with SIGKILL when the task NAME starts.
+    For crash tests, E(WCP360_KILL_AT=task:NAME) ends the process with SIGKILL when the task NAME starts for real, and
+    E(WCP360_KILL_AT=predicted:NAME) when it starts in check mode.
+  - >-
+    E(WCP360_PAYLOADS) names a directory in which Ansible finds and keeps the payloads of its modules, so that they are
+    not built in every run. Whoever sets it gives another directory whenever the modules, or Ansible, have changed.
 requirements:
   - ansible-core 2.19
 """
 
-import json  # noqa: E402
+import contextlib  # noqa: E402
 import os  # noqa: E402
 import signal  # noqa: E402
 from typing import Any  # noqa: E402
 
+from ansible import constants as C  # noqa: E402
 from ansible.plugins.callback import CallbackBase  # noqa: E402
+from ansible_collections.wcp360.hosting.plugins.plugin_utils.outcomes_file import OutcomesFile  # noqa: E402
 
-FILE_VARIABLE = "WCP360_OUTCOMES_FILE"
 KILL_VARIABLE = "WCP360_KILL_AT"
+PAYLOADS_VARIABLE = "WCP360_PAYLOADS"
 
 
 class CallbackModule(CallbackBase):
@@ -42,16 +51,13 @@ class CallbackModule(CallbackBase):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        path = os.environ.get(FILE_VARIABLE, "")
-        self._kill_at = os.environ.get(KILL_VARIABLE, "").removeprefix("task:")
-        self._file: int | None = None
-        if path:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-            self._file = os.open(path, flags, 0o600)
+        self._kill_at = os.environ.get(KILL_VARIABLE, "")
+        self._file = OutcomesFile()
+        _keep_payloads(os.environ.get(PAYLOADS_VARIABLE, ""))
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
         """End this process where a crash test asks for it."""
-        if self._kill_at and task.name == self._kill_at:
+        if self._kill_at and self._kill_at == f"{'predicted' if task.check_mode else 'task'}:{task.name}":
             os.kill(os.getpid(), signal.SIGKILL)
 
     def v2_playbook_on_handler_task_start(self, task: Any) -> None:
@@ -80,15 +86,14 @@ class CallbackModule(CallbackBase):
         for host in sorted(stats.processed):
             summary = stats.summarize(host)
             totals[host] = {key: summary[key] for key in ("ok", "changed", "failures", "unreachable")}
-        self._write({"stats": totals})
-        if self._file is not None:
-            os.fsync(self._file)
+        self._file.write({"stats": totals})
+        self._file.sync()
 
     def _record(self, result: Any, **state: bool) -> None:
         data = result.result
         flags = {"failed": False, "ignored": False, "skipped": False, "unreachable": False} | state
         role = result.task._role
-        self._write(
+        self._file.write(
             {
                 "host": result.host.get_name(),
                 "task": result.task.name or result.task.action,
@@ -96,6 +101,7 @@ class CallbackModule(CallbackBase):
                 "action": result.task.resolved_action or result.task.action,
                 "changed": bool(result.is_changed()),
                 **flags,
+                "check": bool(result.task.check_mode),
                 "msg": str(data.get("msg", "")),
                 "items": _gather(_parts(data), "items"),
                 # A loop tells of every element as soon as one of them changes.
@@ -103,9 +109,12 @@ class CallbackModule(CallbackBase):
             }
         )
 
-    def _write(self, line: dict[str, Any]) -> None:
-        if self._file is not None:
-            os.write(self._file, json.dumps(line, default=str).encode("utf-8", "surrogateescape") + b"\n")
+
+def _keep_payloads(directory: str) -> None:
+    """Have Ansible keep the payloads of its modules in a directory of the caller's, which answers for its contents."""
+    if directory:
+        with contextlib.suppress(FileExistsError):
+            os.symlink(directory, os.path.join(C.DEFAULT_LOCAL_TMP, "ansiballz_cache"))
 
 
 def _parts(data: dict[str, Any]) -> list[dict[str, Any]]:

@@ -29,6 +29,8 @@ URL = re.compile(
 LONGEST_FILE_STEM = 250
 # config_tree puts digests in place of @@WCP360_ITEM@@ and its like wherever they stand in a file. Other @@ are fine.
 MARKER = "@@WCP360_"
+# The id under which the server level and the files that all sites share are reported.
+SERVER = "server:nginx"
 
 
 class BadValue(Exception):
@@ -165,7 +167,52 @@ def nginx_failures(results: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     return failures
 
 
-def nginx_directories(sites: Iterable[Mapping[str, Any]], log_directory: str, web_gid: int) -> list[dict[str, Any]]:
+def nginx_steps(sites: Iterable[Mapping[str, Any]], options: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the steps that bring sites about, for the Ansible module steps.
+
+    Directories come before the configuration that names them; files of removed sites go after Nginx has let go of them.
+    """
+    checked = nginx_sites(sites)
+    logs, web_gid = options["log_directory"], int(options["web_gid"])
+    written = {
+        "path": options["tree"],
+        "items": _config_items(checked),
+        "shared": options["shared"],
+        "shared_id": SERVER,
+        "shared_claims": ["default_server"],
+        "entries": options["entries"],
+        # Tenants may not list each other's domains. Workers have to reach the page of a suspended site.
+        "directory_mode": "0711",
+        "scan": options["scan"],
+        "checker": options["checker"],
+    }
+    running = {"items": [{**options["instance"], "state": "started"}]}
+    probed = {"items": _probes(checked) if options["probe"] else [], "port": int(options["port"])}
+    removed = {"items": _removals(checked, logs)}
+    made = {"items": _directories(checked, logs, web_gid)}
+    tree = {"after": ["nginx.made", "nginx.written"], "generations": "nginx.written"}
+    return [
+        _step("made", "Make the sites' directories", "owned_tree", made),
+        _step("written", "Write the sites' configuration", "config_tree", written, after=["nginx.made"]),
+        _step("running", "Have Nginx serve what is written", "instances", running, generations="nginx.written"),
+        # Also when Nginx did not take the configuration: then each site says that it is not served as asked for.
+        _step("probed", "Ask for each site", "http_probe", probed, **tree),
+        _step(
+            "removed",
+            "Remove the files of sites that are gone",
+            "owned_tree",
+            removed,
+            after=["nginx.written", "nginx.probed"],
+            needs=["nginx.running"],
+        ),
+    ]
+
+
+def _step(key: str, name: str, use: str, args: dict[str, Any], **links: Any) -> dict[str, Any]:
+    return {"key": f"nginx.{key}", "name": name, "role": "nginx", "use": use, "args": args, **links}
+
+
+def _directories(sites: Iterable[Mapping[str, Any]], log_directory: str, web_gid: int) -> list[dict[str, Any]]:
     """Return the directories and first pages of the sites that are to be there, for owned_tree."""
     items = []
     for site in sites:
@@ -215,15 +262,14 @@ def _first_page(name: str, php: bool) -> str:
     )
 
 
-def nginx_config_items(sites: Iterable[Mapping[str, Any]], failures: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Return the sites for config_tree. What failed before keeps its last configuration."""
+def _config_items(sites: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the sites for config_tree."""
     items = []
     for site in sites:
-        refuse = site["refuse"] or failures.get(site["id"], "")
-        item: dict[str, Any] = {"id": site["id"], "refuse": refuse, "state": "present"}
+        item: dict[str, Any] = {"id": site["id"], "refuse": site["refuse"], "state": "present"}
         if site["state"] == "absent":
             item["state"] = "absent"
-        elif not refuse:
+        elif not site["refuse"]:
             # Nginx's master reads it as root; it names the site's aliases and whose it is.
             file = {
                 "path": site["file"],
@@ -236,13 +282,15 @@ def nginx_config_items(sites: Iterable[Mapping[str, Any]], failures: Mapping[str
     return items
 
 
-def nginx_removals(
-    sites: Iterable[Mapping[str, Any]], failures: Mapping[str, str], log_directory: str
-) -> list[dict[str, Any]]:
-    """Return the directories of the sites that are gone, for owned_tree. Those whose configuration stayed are kept."""
+def nginx_removals(sites: Iterable[Mapping[str, Any]], log_directory: str) -> list[dict[str, Any]]:
+    """Return the directories of the sites that are gone, for owned_tree."""
+    return _removals(nginx_sites(sites), log_directory)
+
+
+def _removals(sites: Iterable[Mapping[str, Any]], log_directory: str) -> list[dict[str, Any]]:
     items = []
     for site in sites:
-        if site["state"] != "absent" or site["refuse"] or site["id"] in failures:
+        if site["state"] != "absent" or site["refuse"]:
             continue
         base = os.path.dirname(site["home"])
         common = {**_ownership(site), "state": "absent"}
@@ -258,18 +306,17 @@ def _trash_name(site: Mapping[str, Any]) -> str:
     return f"{site['tenant']}-{site['uid']}-{name}"
 
 
-def nginx_probes(
-    sites: Iterable[Mapping[str, Any]], failures: Mapping[str, str], digests: Mapping[str, str]
-) -> list[dict[str, Any]]:
+def _probes(sites: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return what http_probe must see of each site: its own virtual host with its digest, or nothing of it."""
-    probes = []
-    for site in sites:
-        if site["refuse"] or site["id"] in failures:
-            continue
-        gone = site["state"] == "absent"
-        expected = "" if gone else f"{site['name']}:{digests.get(site['id'], '')}"
-        probes.append({"id": site["id"], "host": site["name"], "expect_site": expected})
-    return probes
+    return [
+        {
+            "id": site["id"],
+            "host": site["name"],
+            "expect_site": "" if site["state"] == "absent" else f"{site['name']}:{{generation}}",
+        }
+        for site in sites
+        if not site["refuse"]
+    ]
 
 
 class FilterModule:
@@ -277,5 +324,5 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filters by name."""
-        found = (nginx_sites, nginx_failures, nginx_directories, nginx_config_items, nginx_removals, nginx_probes)
+        found = (nginx_sites, nginx_steps, nginx_failures, nginx_removals)
         return {function.__name__: function for function in found}

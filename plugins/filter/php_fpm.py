@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: MIT
-# MIT is compatible with the GNU General Public License v3.0, under which ansible-core loads this file.
 """Filters of the role php_fpm: from its list of pools to the items of the Ansible modules that converge them."""
 
 from __future__ import annotations
@@ -17,25 +16,6 @@ LOWEST_ID = 1000
 HIGHEST_ID = 4_294_967_293
 MOST_CHILDREN = 200
 
-DOCUMENTATION = r"""
-name: php_fpm_items
-short_description: Turn PHP-FPM pools into items of owned_tree, config_tree and instances
-version_added: "0.1.0"
-author: WCP360 contributors (@wcp360)
-description:
-  - Checks each pool by grammar and bounds. A bad one becomes an item that its module refuses with a sentence, so
-    that it fails alone and keeps what was applied last.
-options:
-  _input: {description: The pools., type: list, elements: dict, required: true}
-  options: {description: The role's options for all pools., type: dict, required: true}
-"""
-
-RETURN = r"""
-_value:
-  description: Lists of items C(directories), C(removals), C(tree) and C(instances).
-  type: dict
-"""
-
 
 class PoolError(ValueError):
     """A pool cannot be made; the message is a sentence for people."""
@@ -46,11 +26,65 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         """Return the filters by name."""
-        return {"php_fpm_items": php_fpm_items}
+        return {"php_fpm_steps": php_fpm_steps, "php_fpm_gone": php_fpm_gone}
 
 
-def php_fpm_items(pools: list[dict[str, Any]], options: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """Return the items of ``owned_tree``, ``config_tree`` and ``instances`` for ``pools``."""
+def php_fpm_steps(pools: list[dict[str, Any]], options: dict[str, Any], part: str = "php_fpm") -> list[dict[str, Any]]:
+    """Return the steps that bring pools about, for the Ansible module steps.
+
+    ``part`` keeps the keys of two lists apart that one call does.
+    """
+    items = _items(pools, options)
+    written = {
+        "path": options["tree"],
+        "items": items["tree"],
+        "directory_mode": "0711",
+        "checker": {
+            "service": "PHP-FPM",
+            "argv": [options["program"], "--test", "--fpm-config", "{file}"],
+            "per_file": True,
+        },
+    }
+
+    def step(key: str, name: str, use: str, args: dict[str, Any], **links: Any) -> dict[str, Any]:
+        return {"key": f"{part}.{key}", "name": name, "role": "php_fpm", "use": use, "args": args, **links}
+
+    return [
+        step("made", "Make the pools' directories", "owned_tree", {"items": items["directories"]}),
+        step("written", "Write the pools' configuration", "config_tree", written, after=[f"{part}.made"]),
+        step(
+            "running",
+            "Have the masters run what is written",
+            "instances",
+            {"items": items["instances"]},
+            after=[f"{part}.made"],
+            generations=f"{part}.written",
+        ),
+        step(
+            "removed",
+            "Remove the directories of pools that are gone",
+            "owned_tree",
+            {"items": items["removals"]},
+            after=[f"{part}.running"],
+        ),
+    ]
+
+
+def php_fpm_gone(pools: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the items of ``config_tree`` of the pools that go away."""
+    return [
+        {"id": str(pool.get("id") or pool.get("name")), "state": "absent"}
+        for pool in pools
+        if pool.get("state") == "absent"
+    ]
+
+
+def _items(pools: list[dict[str, Any]], options: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """Return the items of ``owned_tree``, ``config_tree`` and ``instances`` for ``pools``.
+
+    Each pool is checked by grammar and bounds. A bad one becomes an item that its module refuses with a sentence, so
+    that it fails alone and keeps what was applied last.
+    """
     items: dict[str, list[dict[str, Any]]] = {"directories": [], "removals": [], "tree": [], "instances": []}
     for given in pools:
         pool = {"state": "present", "settings": {}, **given}
@@ -133,6 +167,7 @@ def _instance(pool: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
         "state": {"present": "started", "suspended": "stopped", "absent": "absent"}[pool["state"]],
         "unit": f"wcp360-php@{name}.service",
         "socket_unit": f"wcp360-php@{name}.socket",
+        "on_demand": True,
         "executable": options["program"],
         "ask": {"fastcgi": {"socket": f"{state}/status.sock", "path": "/ping"}},
         "wait": options["wait"],

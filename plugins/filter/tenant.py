@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: MIT
-# MIT is compatible with the GNU General Public License v3.0, under which ansible-core loads this file.
 """Filters of the role tenant: from its list of accounts to the items of the Ansible modules that converge them."""
 
 from __future__ import annotations
@@ -7,24 +6,6 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.wcp360.hosting.plugins.module_utils.values import truth
-
-DOCUMENTATION = r"""
-name: tenant_accounts
-short_description: Complete the role's list of accounts with the role's defaults
-version_added: "0.1.0"
-author: WCP360 contributors (@wcp360)
-description:
-  - Fills in O(options.shell), the home and the id where an account has none.
-options:
-  _input: {description: The accounts., type: list, elements: dict, required: true}
-  options: {description: The role's options for all accounts., type: dict, required: true}
-"""
-
-RETURN = r"""
-_value:
-  description: Items for the Ansible module accounts.
-  type: list
-"""
 
 #: What the module ``accounts`` takes of an account.
 ACCOUNT_KEYS = ("id", "name", "state", "uid", "gid", "comment", "home", "shell", "authorized_keys")
@@ -39,47 +20,57 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         """Return the filters by name."""
-        return {"tenant_accounts": tenant_accounts, "tenant_trees": tenant_trees, "tenant_keys": tenant_keys}
+        return {"tenant_steps": tenant_steps}
 
 
-def tenant_accounts(accounts: list[Item], options: Item) -> list[Item]:
-    """Return items for ``accounts`` with the role's defaults filled in."""
-    return [{**_complete(account, options), "refuse": _bad_purge(account)} for account in accounts]
+def tenant_steps(accounts: list[Item], options: Item, part: str = "tenant") -> list[Item]:
+    """Return the steps that bring accounts about, for the Ansible module steps.
+
+    ``part`` keeps the keys of two lists apart that one call does. ``options['keys']`` is empty where the tree of SSH
+    keys goes as a whole.
+    """
+    users = {
+        "group": options["group"],
+        "sftp_group": options["sftp_group"],
+        "home_base": options["home_base"],
+        "items": [{**_complete(account, options), "refuse": _bad_purge(account)} for account in accounts],
+    }
+    sound = [_sound(account, options) for account in accounts if not _bad_purge(account)]
+    links = {"after": [f"{part}.users"], "owners": f"{part}.users"}
+    homes = {"items": [_tree(account, options) for account in sound]}
+    keys = {"path": options["keys"], "items": [_keys(account) for account in sound], "directory_mode": "0711"}
+    steps = [
+        _step(part, "users", "Converge the users", "accounts", users),
+        _step(part, "homes", "Converge the homes", "owned_tree", homes, **links),
+    ]
+    return steps + (
+        [_step(part, "keys", "Write the SSH keys", "config_tree", keys, **links)] if options["keys"] else []
+    )
 
 
-def tenant_trees(accounts: list[Item], converged: Item, options: Item) -> list[Item]:
-    """Return items of ``owned_tree``: the homes of accounts that ``converged`` (the result of ``accounts``) took."""
-    trees = []
-    for account in _sound(accounts, converged, options):
-        known = converged["accounts"][account["name"]]
-        base = str(options["home_base"])
-        tree: Item = {
-            "id": account["id"],
-            "base": base,
-            # -1 is nobody's: a home whose owner is not known any more is left alone, with a sentence.
-            "owner_uid": -1 if known["uid"] is None else known["uid"],
-            "owner_gid": -1 if known["gid"] is None else known["gid"],
-        }
-        home = account["home"][len(base) + 1 :]
-        trees.append({**tree, **(_removal(account, home, tree) if _absent(account) else _home(home, options))})
-        if _absent(account):
-            trees[-1]["trash"] = f"{base}/.wcp360-trash"
-    return trees
+def _step(part: str, key: str, name: str, use: str, args: Item, **links: Any) -> Item:
+    return {"key": f"{part}.{key}", "name": name, "role": "tenant", "use": use, "args": args, **links}
 
 
-def tenant_keys(accounts: list[Item], converged: Item, options: Item) -> list[Item]:
-    """Return items of ``config_tree``: one root-owned file of public keys for each account that has any."""
-    items = []
-    for account in _sound(accounts, converged, options):
-        gid = converged["accounts"][account["name"]]["gid"]
-        if _absent(account) or not account["authorized_keys"]:
-            items.append({"id": account["id"], "state": "absent"})
-            continue
-        content = "".join(f"{key}\n" for key in account["authorized_keys"])
-        # sshd reads it as the account itself, and nobody else has to.
-        file = {"path": account["name"], "content": content, "mode": "0640", "group": str(gid)}
-        items.append({"id": account["id"], "files": [file]})
-    return items
+def _tree(account: Item, options: Item) -> Item:
+    """Return an item of ``owned_tree``; the step before finds out whose uid and gid the account has."""
+    base = str(options["home_base"])
+    home = account["home"][len(base) + 1 :]
+    tree = {"id": account["id"], "account": account["name"], "base": base}
+    if account["state"] != "absent":
+        return {**tree, **_home(home, options)}
+    trash = {"trash": f"{base}/.wcp360-trash", "trash_name": f"{account['name']}-{{uid}}"}
+    return {**tree, "state": "absent", "path": home, "purge": account["purge"], **trash}
+
+
+def _keys(account: Item) -> Item:
+    """Return an item of ``config_tree``: one root-owned file of public keys for an account that has any."""
+    if account["state"] == "absent" or not account["authorized_keys"]:
+        return {"id": account["id"], "state": "absent"}
+    content = "".join(f"{key}\n" for key in account["authorized_keys"])
+    # sshd reads it as the account itself, and nobody else has to.
+    file = {"path": account["name"], "content": content, "mode": "0640"}
+    return {"id": account["id"], "account": account["name"], "files": [file]}
 
 
 def _complete(account: Item, options: Item) -> Item:
@@ -95,14 +86,8 @@ def _complete(account: Item, options: Item) -> Item:
     return item
 
 
-def _sound(accounts: list[Item], converged: Item, options: Item) -> list[Item]:
-    failed = {result["id"] for result in converged["items"] if result["failed"]}
-    sound = [(_complete(account, options), account) for account in accounts if not _bad_purge(account)]
-    return [
-        {**completed, "purge": truth(given.get("purge"), "purge")}
-        for completed, given in sound
-        if completed["id"] not in failed
-    ]
+def _sound(account: Item, options: Item) -> Item:
+    return {**_complete(account, options), "purge": truth(account.get("purge"), "purge")}
 
 
 def _bad_purge(account: Item) -> str:
@@ -111,15 +96,6 @@ def _bad_purge(account: Item) -> str:
     except ValueError as error:
         return f"The account {account.get('name')} was left as it is. {error}"
     return ""
-
-
-def _absent(account: Item) -> bool:
-    return bool(account["state"] == "absent")
-
-
-def _removal(account: Item, home: str, tree: Item) -> Item:
-    trash_name = f"{account['name']}-{tree['owner_uid']}"
-    return {"state": "absent", "path": home, "trash_name": trash_name, "purge": account["purge"]}
 
 
 def _home(home: str, options: Item) -> Item:

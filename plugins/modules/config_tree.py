@@ -162,6 +162,13 @@ options:
         type: list
         elements: path
         default: [/var/log, /run, /var/run]
+      keep:
+        description:
+          - Files below O(checker.redirect) that the checker may open where they are, if they are there already. A file
+            that holds no path to be rewritten is linked to instead of copied, as long as its item is not listed.
+        type: list
+        elements: path
+        default: []
       overlay:
         description: Changes to the copy, for files that the play changes outside of the tree.
         type: list
@@ -249,53 +256,14 @@ path:
   type: str
 """
 
-import contextlib
-
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree import (
-    ConfigTree,
-    refused_as_a_whole,
-    removal,
-)
-from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_entries import Entries
+from ansible_collections.wcp360.hosting.plugins.module_utils.call_config_tree import run
 from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_spec import ARGUMENTS
-from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_store import Store
-from ansible_collections.wcp360.hosting.plugins.module_utils.items import ItemError, finish, lock_or_fail
-
-
-def remove(module: AnsibleModule) -> None:
-    """Take the tree away."""
-    results = removal(module.params)
-    if not module.check_mode:
-        Entries(module.params["entries"]).remove()
-        Store(module.params["path"]).remove()
-    finish(module, results)
-
-
-def converge(module: AnsibleModule) -> None:
-    """Bring the tree to what is listed."""
-    try:
-        tree = ConfigTree(module.params)
-        tree.plan()
-    except ItemError as error:
-        results = refused_as_a_whole(module.params, str(error))
-        if not results:
-            raise
-        failed = [result.id for result in results]
-        finish(module, results, generation="", item_generations={}, failed_ids=failed, path=module.params["path"])
-    if not module.check_mode:
-        tree.apply()
-    finish(module, list(tree.results.values()), **tree.answer())
 
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    with contextlib.nullcontext() if module.check_mode else lock_or_fail(module):
-        try:
-            remove(module) if module.params["state"] == "absent" else converge(module)
-        except (ItemError, OSError) as error:
-            module.fail_json(msg=str(error), items=[])
+    run(AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True))
 
 
 if __name__ == "__main__":

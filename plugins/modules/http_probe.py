@@ -89,36 +89,12 @@ left_out:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.wcp360.hosting.plugins.module_utils.items import ItemResult, finish
-from ansible_collections.wcp360.hosting.plugins.module_utils.probe import Prober, usable
-
-ITEM = {
-    "id": {"type": "str", "required": True},
-    "host": {"type": "str", "required": True},
-    "expect_site": {"type": "str", "default": ""},
-    "expect_status": {"type": "list", "elements": "int", "default": []},
-    "path": {"type": "str", "default": "/.wcp360-probe"},
-}
-ARGUMENTS = {
-    "items": {"type": "list", "elements": "dict", "required": True, "options": ITEM},
-    "addresses": {"type": "list", "elements": "str", "default": ["127.0.0.1", "::1"]},
-    "port": {"type": "int", "default": 80},
-    "timeout": {"type": "int", "default": 10},
-}
+from ansible_collections.wcp360.hosting.plugins.module_utils.call_http_probe import ARGUMENTS, run
 
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    addresses, left_out = usable(module.params["addresses"])
-    if module.check_mode:
-        finish(module, [ItemResult(item["id"]) for item in module.params["items"]], left_out=left_out)
-    prober = Prober(addresses, module.params["port"], module.params["timeout"])
-    try:
-        results = [prober.probe(item) for item in module.params["items"]]
-    finally:
-        prober.close()
-    finish(module, results, left_out=left_out)
+    run(AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True))
 
 
 if __name__ == "__main__":

@@ -76,7 +76,8 @@ class Panel:
 
     def start(self, kill_at: str = "") -> None:
         """Start the server and wait until it is ready; ``kill_at`` names the point at which a part dies."""
-        environment = self.environment | ({"WCP360_KILL_AT": kill_at} if kill_at else {})
+        variable = "WCP360_FAULT" if kill_at.startswith(("kill:", "exception:", "full:")) else "WCP360_KILL_AT"
+        environment = self.environment | ({variable: kill_at} if kill_at else {})
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [WCP360, "serve"], env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL

@@ -29,11 +29,17 @@ IN_ENGINE = [
     "engine.after_record",
 ]
 IN_ANSIBLE = [
-    "task:Look at the node",
-    "task:Make the sites' directories",
-    "task:Write the sites' configuration",
-    "task:Have Nginx serve what is written",
-    "task:Ask for each site",
+    "predicted:Converge what belongs to tenants",
+    "task:Ask whether what was predicted may be done",
+    "task:Do what was predicted",
+    "task:Converge what belongs to tenants",
+]
+ON_NODE = [
+    "kill:before nginx.owned_tree",
+    "kill:before nginx.config_tree",
+    "kill:before nginx.instances",
+    "kill:before nginx.http_probe",
+    "kill:after nginx.http_probe",
 ]
 
 
@@ -69,7 +75,7 @@ def crash(panel: Panel, point: str) -> None:
 def died(panel: Panel, alive: set[int], point: str) -> bool:
     """Tell whether the process that the point is in has died: a child of the server, or ansible-playbook."""
     assert panel.process is not None
-    if not point.startswith("task:"):
+    if not point.startswith(("task:", "predicted:", "kill:")):
         return not alive <= set(descendants(panel.process.pid))
     newest: dict[str, Any] = panel.json("run", "list", "--limit", "1")["items"][0]
     return bool(newest["status"] == "failed")
@@ -88,7 +94,7 @@ def test_what_was_not_accepted_left_nothing(ready: Panel, point: str) -> None:
     assert ready.run("domain", "show", name_for(point), check=False).returncode == 4
 
 
-@pytest.mark.parametrize("point", IN_API + IN_ENGINE + IN_ANSIBLE)
+@pytest.mark.parametrize("point", IN_API + IN_ENGINE + IN_ANSIBLE + ON_NODE)
 def test_what_was_accepted_is_finished_once(ready: Panel, ssh_host: Host, point: str) -> None:
     crash(ready, point)
     (change,) = changes_of(ready, name_for(point))

@@ -15,8 +15,8 @@ import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.wcp360.hosting.plugins.filter.nginx import nginx_sites
-from ansible_collections.wcp360.hosting.plugins.filter.php_fpm import php_fpm_items
-from ansible_collections.wcp360.hosting.plugins.filter.tenant import tenant_accounts
+from ansible_collections.wcp360.hosting.plugins.filter.php_fpm import php_fpm_steps
+from ansible_collections.wcp360.hosting.plugins.filter.tenant import tenant_steps
 
 from tests.hosts.fixtures import Host
 
@@ -49,13 +49,15 @@ def test_an_example_is_what_the_roles_take(path: Path) -> None:
         spec = {name: specs["argument_specs"]["main"]["options"][name]}
         checked = ArgumentSpecValidator(spec).validate({name: given.get(name, [])})
         assert checked.error_messages == []
-    options = {"home_base": "/home", "shell": "/usr/sbin/nologin"}
-    assert [item["refuse"] for item in tenant_accounts(given["tenant_accounts"], options) if item["refuse"]] == []
+    options = {"home_base": "/home", "shell": "/usr/sbin/nologin", "group": "g", "sftp_group": "s", "keys": ""}
+    users = tenant_steps(given["tenant_accounts"], {**options, "skeleton": [], "web_gid": 33})[0]["args"]["items"]
+    assert [item["refuse"] for item in users if item["refuse"]] == []
     assert [site["refuse"] for site in nginx_sites(given["nginx_sites"]) if site["refuse"]] == []
-    pools = php_fpm_items(given.get("php_fpm_pools", []), POOL_OPTIONS)
-    assert [item["refuse"] for item in pools["tree"] if item.get("refuse")] == []
+    steps = php_fpm_steps(given.get("php_fpm_pools", []), POOL_OPTIONS)
+    pools = {step["key"]: step["args"]["items"] for step in steps}
+    assert [item["refuse"] for item in pools["php_fpm.written"] if item.get("refuse")] == []
     owners = {account["name"]: (account["uid"], account["gid"]) for account in given["tenant_accounts"]}
-    for owned in [*pools["directories"], *nginx_sites(given["nginx_sites"])]:
+    for owned in [*pools["php_fpm.made"], *nginx_sites(given["nginx_sites"])]:
         name = owned.get("tenant") or owned["directories"][0]["path"]
         assert owners[name] == (owned.get("uid", owned.get("owner_uid")), owned.get("gid", owned.get("owner_gid")))
 

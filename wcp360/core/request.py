@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from wcp360.core.resources import RoleItem
 
-VERSION = 1
+VERSION = 2
 SERVER_ROLES = ("tenant", "php_fpm", "nginx")
 LISTS = ("tenant_accounts", "php_fpm_pools", "nginx_sites")
 SERVER = "server"
 
 
-def build_request(items: Iterable[RoleItem]) -> dict[str, Any]:
+def build_request(items: Iterable[RoleItem], facts: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
     """Merge role items into one request.
+
+    ``facts`` are those of the node as the panel remembers them, or none where the run shall look at it first; a run
+    that changes the node's server level has to, because it changes them.
 
     Raises ValueError for a variable that is not on the fixed list: a caller's value never becomes a key.
     """
@@ -27,7 +31,8 @@ def build_request(items: Iterable[RoleItem]) -> dict[str, Any]:
             lists[item.variable].append(dict(item.value))
         else:
             raise ValueError(f"{item.variable!r} is not a variable of the request file.")
-    return {"version": VERSION, "server": server, "options": {role: {} for role in SERVER_ROLES}, **lists}
+    known = {} if any(server.values()) else dict(facts)
+    return {"version": VERSION, "facts": known, "server": server, **lists}
 
 
 def _merge_server(server: dict[str, Any], item: RoleItem) -> None:

@@ -61,6 +61,7 @@ class PrivateDirectory:
         self.outcomes = self.path / "outcomes.jsonl"
         self.inventory = self.path / "inventory.json"
         self.request = self.path / "request.json"
+        self.gate = self.path / "gate"
         self.collection = self.path.joinpath("collections", "ansible_collections", *NAMESPACE)
         self._state_dir, self._source = state_dir, collection
 
@@ -82,6 +83,8 @@ class PrivateDirectory:
             _write(known_hosts, known_hosts_line(node))
         _write(self.inventory, json.dumps(inventory(node, self._state_dir, known_hosts)))
         _write(self.request, json.dumps(request))
+        for end in (".ask", ".answer"):
+            os.mkfifo(f"{self.gate}{end}", 0o600)
         paths = {"collections": self.path / "collections", "home": self.path / "home", "temporary": self.path / "tmp"}
         _write(self.path / "ansible.cfg", _CONFIG.format(**paths))
 
@@ -97,8 +100,9 @@ class PrivateDirectory:
             "WCP360_OUTCOMES_FILE": str(self.outcomes),
             "WCP360_RUN": self.run_id,
         }
-        kill_at = os.environ.get("WCP360_KILL_AT", "")
-        return variables | ({"WCP360_KILL_AT": kill_at} if kill_at.startswith("task:") else {})
+        kill_at, fault = os.environ.get("WCP360_KILL_AT", ""), os.environ.get("WCP360_FAULT", "")
+        variables |= {"WCP360_KILL_AT": kill_at} if kill_at.startswith(("task:", "predicted:")) else {}
+        return variables | ({"WCP360_FAULT": fault} if fault else {})
 
 
 def _write(path: Path, text: str) -> None:

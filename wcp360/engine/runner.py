@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,13 @@ from ansible_runner.runner import Runner
 from ansible_runner.utils import get_callback_dir
 
 from wcp360.core.errors import Unavailable
+from wcp360.engine.gate import Gate
 from wcp360.engine.inventory import read_node
 from wcp360.engine.outcome import Report, plain, read_report
+from wcp360.engine.payloads import PAYLOADS_VARIABLE, keep_payloads
 from wcp360.engine.private import PrivateDirectory
 from wcp360.engine.remnants import end_run
+from wcp360.engine.warm import Warm
 
 PLAYBOOK = Path("playbooks/converge.yml")
 # How often ansible-runner looks whether it shall stop, in seconds.
@@ -30,41 +33,66 @@ TAIL = 2000
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 
 Progress = Callable[[dict[str, Any]], None]
+Permit = Callable[[Report], str]
+
+
+def allow(prediction: Report) -> str:
+    """Let every run do what it predicted."""
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a run ended: ``status`` is ansible-runner's word, ``said`` the last that Ansible printed."""
+    """How a run ended: ``status`` is ansible-runner's word, ``said`` the last that Ansible printed.
+
+    ``report`` is what it did, ``prediction`` what it said before that it would do, ``refused`` why it was kept from it.
+    """
 
     status: str
     rc: int | None
     report: Report
     said: str
+    prediction: Report
+    refused: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Executor:
     """Runs batches from one state directory; ``timeout`` in seconds.
 
-    ``playbook`` is relative to the collection's root.
+    ``playbook`` is relative to the collection's root; ``warm``, where given, starts ansible-playbook.
     """
 
     state_dir: Path
     timeout: float
     collection: Path
     playbook: Path = PLAYBOOK
+    warm: Warm | None = None
 
     def execute(
-        self, run_id: str, batch: dict[str, Any], *, check: bool, cancelled: Callable[[], bool], progress: Progress
+        self,
+        run_id: str,
+        batch: dict[str, Any],
+        *,
+        check: bool,
+        cancelled: Callable[[], bool],
+        progress: Progress,
+        permit: Permit = allow,
     ) -> Ended:
-        """Run a batch to its end. Raises ValueError where the node's specification cannot be used."""
+        """Run a batch to its end, or no further than its prediction where ``check`` is set or ``permit`` refuses.
+
+        ``permit`` gets the prediction and returns why it must not be done, or an empty string. Raises ValueError
+        where the node's specification cannot be used.
+        """
         node = read_node(batch["node"])
         with PrivateDirectory(self.state_dir, run_id, self.collection) as private:
             private.fill(node, batch["request"])
-            try:
-                return self._run(private, check, self._ending(run_id, cancelled), _Tasks(progress))
-            finally:
-                end_run(self.state_dir, run_id)
+            with Gate(private.gate, lambda: permit(read_report(private.outcomes).part(check=True))) as gate:
+                try:
+                    ended = self._run(private, check, self._ending(run_id, cancelled), _Tasks(progress))
+                finally:
+                    end_run(self.state_dir, run_id)
+            return replace(ended, refused=gate.reason)
 
     def _ending(self, run_id: str, cancelled: Callable[[], bool]) -> Callable[[], bool]:
         """End all of a cancelled run: ansible-runner ends one process group, and Ansible's workers have their own."""
@@ -78,12 +106,21 @@ class Executor:
         return look
 
     def _run(self, private: PrivateDirectory, check: bool, cancelled: Callable[[], bool], events: _Tasks) -> Ended:
-        config = _Config(private, self.playbook, check, self.timeout)
+        payloads = keep_payloads(self.state_dir, self.collection)
+        config = _Config(private, self.playbook, check, self.timeout, {PAYLOADS_VARIABLE: str(payloads)})
         config.prepare()
+        note = private.path / "warm.note"
+        if self.warm is not None:
+            config.command[0:1] = self.warm.command(note) or config.command[0:1]
         runner = _Runner(config, cancel_callback=cancelled, event_handler=events)
         runner.run()
+        if self.warm is not None:
+            self.warm.ended(note)
         said = Path(config.artifact_dir, "stdout").read_text(encoding="utf-8", errors="replace")
-        return Ended(runner.status, runner.rc, read_report(private.outcomes), plain(said[-TAIL:]).strip())
+        report = read_report(private.outcomes)
+        return Ended(
+            runner.status, runner.rc, report.part(check=check), plain(said[-TAIL:]).strip(), report.part(check=True)
+        )
 
 
 def find_ansible_playbook() -> Path:
@@ -94,32 +131,39 @@ def find_ansible_playbook() -> Path:
     return path
 
 
+def run_environment(private: PrivateDirectory) -> dict[str, str]:
+    """Return what ansible-playbook finds in its environment; it differs between runs in the run's directory alone."""
+    return private.environment() | {
+        "ANSIBLE_CALLBACK_PLUGINS": get_callback_dir(),
+        "ANSIBLE_STDOUT_CALLBACK": "awx_display",
+        "AWX_ISOLATED_DATA_DIR": str(private.path / "artifacts" / private.run_id),
+        "RUNNER_OMIT_EVENTS": "False",
+        "RUNNER_ONLY_FAILED_EVENTS": "False",
+    }
+
+
 class _Config(RunnerConfig):  # type: ignore[misc]
     """ansible-runner's configuration without the caller's environment, which it would pass on and keep."""
 
-    def __init__(self, private: PrivateDirectory, playbook: Path, check: bool, timeout: float) -> None:
+    def __init__(
+        self, private: PrivateDirectory, playbook: Path, check: bool, timeout: float, variables: dict[str, str]
+    ) -> None:
         super().__init__(
             str(private.path),
             ident=private.run_id,
             playbook=str(private.collection / playbook),
             inventory=str(private.inventory),
-            extravars={"wcp360_request_file": str(private.request)},
+            extravars={"wcp360_request_file": str(private.request), "wcp360_gate": str(private.gate)},
             cmdline="--diff --check" if check else "--diff",
             timeout=max(1, int(timeout)),
             quiet=True,
         )
-        self._private = private
+        self._private, self._variables = private, variables
 
     def prepare_env(self) -> None:
         super().prepare_env()
         self.pexpect_timeout = LOOK
-        self.env = self._private.environment() | {
-            "ANSIBLE_CALLBACK_PLUGINS": get_callback_dir(),
-            "ANSIBLE_STDOUT_CALLBACK": "awx_display",
-            "AWX_ISOLATED_DATA_DIR": self.artifact_dir,
-            "RUNNER_OMIT_EVENTS": "False",
-            "RUNNER_ONLY_FAILED_EVENTS": "False",
-        }
+        self.env = run_environment(self._private) | self._variables
 
     def prepare_command(self) -> None:
         super().prepare_command()
@@ -156,5 +200,6 @@ class _Tasks:
         elif kind in ("runner_on_failed", "runner_on_unreachable"):
             self._counts["failed"] += 1
         elif kind == "playbook_on_task_start":
-            self._progress({"task": plain(str(data.get("task", "")))[:200], **self._counts})
+            names = {"play": plain(str(data.get("play", "")))[:200], "task": plain(str(data.get("task", "")))[:200]}
+            self._progress({**names, **self._counts})
         return False  # the event need not be kept on disk

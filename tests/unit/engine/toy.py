@@ -107,4 +107,5 @@ def make_collection(path: Path) -> Path:
         (path / name).parent.mkdir(parents=True, exist_ok=True)
         (path / name).write_text(text)
     (path / "plugins/callback").symlink_to(ROOT / "plugins/callback", target_is_directory=True)
+    (path / "plugins/plugin_utils").symlink_to(ROOT / "plugins/plugin_utils", target_is_directory=True)
     return path

@@ -9,14 +9,16 @@ from typing import Any
 
 import pytest
 from ansible_collections.wcp360.hosting.plugins.filter.nginx import (
-    nginx_config_items,
-    nginx_directories,
     nginx_failures,
-    nginx_probes,
     nginx_removals,
     nginx_sites,
+    nginx_steps,
 )
 
+OPTIONS = {
+    **{"tree": "/etc/nginx/wcp360", "log_directory": "/logs", "web_gid": "33", "port": "80", "probe": True},
+    **{"shared": [], "entries": [], "scan": None, "checker": None, "instance": {"id": "server:nginx", "name": "nginx"}},
+}
 DATA = Path(__file__).parents[2] / "data"
 OWNER = {"tenant": "acme", "uid": 20000, "gid": 20000}
 KEYS = {"domain": "name", "alias": "alias", "redirect_url": "redirect", "document_root": "document_root"}
@@ -30,6 +32,15 @@ def inputs(name: str) -> list[tuple[str, Any, str]]:
 def site(**more: Any) -> dict[str, Any]:
     (one,) = nginx_sites([{**OWNER, "name": "demo.test", **more}])
     return one
+
+
+def items_of(key: str, *sites: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the items of one step."""
+    steps = {
+        step["key"]: step for step in nginx_steps([{**OWNER, "name": "demo.test", **more} for more in sites], OPTIONS)
+    }
+    items: list[dict[str, Any]] = steps[f"nginx.{key}"]["args"]["items"]
+    return items
 
 
 def with_field(field: str, value: Any) -> dict[str, Any]:
@@ -92,8 +103,8 @@ def test_good_values_arrive_unchanged(field: str, value: Any, why: str) -> None:
 )
 def test_the_sentence_names_the_value(change: dict[str, Any], word: str) -> None:
     assert word in site(**change)["refuse"]
-    assert nginx_directories([site(**change)], "/logs", 33) == []
-    assert nginx_removals([site(**{"state": "absent", **change})], {}, "/logs") == [] or "state" in change
+    assert items_of("made", change) == []
+    assert items_of("removed", {"state": "absent", **change}) == [] or "state" in change
 
 
 def test_defaults_and_derived_values() -> None:
@@ -111,20 +122,22 @@ def test_the_longest_names_get_files_of_their_own() -> None:
     assert all(len(name.removeprefix("sites/").encode()) <= 255 for name in files)
 
 
-def test_what_failed_before_is_not_touched_after() -> None:
-    sites = nginx_sites([{**OWNER, "name": "a.test"}, {**OWNER, "name": "b.test", "state": "absent"}])
-    results = [{"items": [{"id": "a.test", "failed": True, "msg": "planted link"}]}, {}, {"skipped": True}]
-    failures = nginx_failures(results)
-    assert failures == {"a.test": "planted link"}
-    kept, removed = nginx_config_items(sites, failures)
-    assert (kept["refuse"], kept.get("files")) == ("planted link", None)
+def test_a_refused_site_is_listed_for_its_sentence_only() -> None:
+    refused, removed = items_of("written", {"uid": 0}, {"name": "b.test", "state": "absent"})
+    assert "0" in refused["refuse"] and "files" not in refused
     assert removed["state"] == "absent"
-    assert [probe["id"] for probe in nginx_probes(sites, failures, {})] == ["b.test"]
-    assert nginx_removals(sites, {"b.test": "refused"}, "/logs") == []
+    assert [probe["id"] for probe in items_of("probed", {"uid": 0}, {"name": "b.test", "state": "absent"})] == [
+        "b.test"
+    ]
+
+
+def test_failures_of_several_results() -> None:
+    results = [{"items": [{"id": "a.test", "failed": True, "msg": "planted link"}]}, {}, {"skipped": True}]
+    assert nginx_failures(results) == {"a.test": "planted link"}
 
 
 def test_a_php_site_gets_a_php_page_in_its_own_directories() -> None:
-    logs, web = nginx_directories([site(php=True, document_root="a/b")], "/var/log/wcp360/nginx", 33)
+    logs, web = items_of("made", {"php": True, "document_root": "a/b"})
     assert logs["directories"] == [{"path": "demo.test", "mode": "2750", "uid": 0, "gid": 20000}]
     assert [entry["path"] for entry in web["directories"]] == [
         "acme/web/demo.test",
@@ -140,7 +153,7 @@ def test_a_php_site_gets_a_php_page_in_its_own_directories() -> None:
 def test_yes_and_no_in_text_mean_what_they_say(given: Any, meant: bool) -> None:
     one = site(state="absent", purge=given, php=given)
     assert (one["refuse"], one["php"], one["purge"]) == ("", meant, meant)
-    web, _ = nginx_removals([one], {}, "/logs")
+    web, _ = nginx_removals([{**OWNER, "name": "demo.test", "state": "absent", "purge": given}], "/logs")
     assert web["purge"] is meant
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.wcp360.hosting.plugins.filter.php_fpm import php_fpm_items
+from ansible_collections.wcp360.hosting.plugins.filter.php_fpm import php_fpm_steps
 from ansible_collections.wcp360.hosting.plugins.module_utils.php_settings import SettingError, directives
 
 DATA = Path(__file__).parents[2] / "data"
@@ -95,13 +95,19 @@ def test_too_many_are_refused() -> None:
         directives({f"x{number}": "1" for number in range(65)})
 
 
+def items_of(pool: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """Return the items of each step by its key."""
+    steps = php_fpm_steps([pool], OPTIONS)
+    return {step["key"].removeprefix("php_fpm."): step["args"]["items"] for step in steps}
+
+
 def test_pool_becomes_items_of_every_module() -> None:
-    items = php_fpm_items([POOL], OPTIONS)
-    assert items["tree"][0]["files"][0]["path"] == "demo.conf" and items["tree"][0]["files"][0]["mode"] == "0640"
-    state, log = (entry["directories"][0] for entry in items["directories"])
+    items = items_of(POOL)
+    assert items["written"][0]["files"][0]["path"] == "demo.conf" and items["written"][0]["files"][0]["mode"] == "0640"
+    state, log = (entry["directories"][0] for entry in items["made"])
     assert (state["uid"], state["gid"], state["mode"]) == (0, 33, "0710")
     assert (log["uid"], log["gid"], log["mode"]) == (0, 20000, "2750")
-    assert items["instances"][0]["state"] == "started" and not items["removals"]
+    assert items["running"][0]["state"] == "started" and not items["removed"]
 
 
 @pytest.mark.parametrize(
@@ -125,9 +131,9 @@ def test_pool_becomes_items_of_every_module() -> None:
     ],
 )
 def test_pool_of_nobody_touches_nothing(change: dict[str, Any]) -> None:
-    items = php_fpm_items([POOL | change], OPTIONS)
-    assert items["tree"][0]["refuse"].endswith(".")
-    assert not items["instances"] and not items["directories"] and not items["removals"]
+    items = items_of(POOL | change)
+    assert items["written"][0]["refuse"].endswith(".")
+    assert not items["running"] and not items["made"] and not items["removed"]
 
 
 @pytest.mark.parametrize(
@@ -136,12 +142,12 @@ def test_pool_of_nobody_touches_nothing(change: dict[str, Any]) -> None:
 def test_bad_value_keeps_what_was_applied_last(change: dict[str, Any]) -> None:
     if change.get("max_children") == 0:
         change = {"max_children": -1}
-    items = php_fpm_items([POOL | change], OPTIONS)
-    assert "demo" in items["tree"][0]["refuse"] and items["instances"] and not items["directories"]
+    items = items_of(POOL | change)
+    assert "demo" in items["written"][0]["refuse"] and items["running"] and not items["made"]
 
 
 def test_suspended_and_absent() -> None:
-    suspended = php_fpm_items([POOL | {"state": "suspended"}], OPTIONS)
-    assert suspended["tree"][0]["files"] and suspended["instances"][0]["state"] == "stopped"
-    absent = php_fpm_items([POOL | {"state": "absent"}], OPTIONS)
-    assert absent["tree"] == [{"id": "tenant:demo", "state": "absent"}] and len(absent["removals"]) == 2
+    suspended = items_of(POOL | {"state": "suspended"})
+    assert suspended["written"][0]["files"] and suspended["running"][0]["state"] == "stopped"
+    absent = items_of(POOL | {"state": "absent"})
+    assert absent["written"] == [{"id": "tenant:demo", "state": "absent"}] and len(absent["removed"]) == 2

@@ -5,10 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.wcp360.hosting.plugins.filter.tenant import tenant_accounts, tenant_trees
+from ansible_collections.wcp360.hosting.plugins.filter.tenant import tenant_steps
 
-OPTIONS = {"home_base": "/home", "shell": "/usr/sbin/nologin", "skeleton": [], "web_gid": 33}
-CONVERGED: dict[str, Any] = {"items": [], "accounts": {"demo": {"uid": 20000, "gid": 20000}}}
+OPTIONS = {
+    **{"group": "tenants", "sftp_group": "sftp", "keys": "/etc/wcp360/ssh"},
+    **{"home_base": "/home", "shell": "/usr/sbin/nologin", "skeleton": [], "web_gid": 33},
+}
+
+
+def items_of(key: str, accounts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the items of one step."""
+    steps = {step["key"]: step for step in tenant_steps(accounts, OPTIONS)}
+    items: list[dict[str, Any]] = steps[f"tenant.{key}"]["args"]["items"]
+    return items
 
 
 def gone(**more: Any) -> dict[str, Any]:
@@ -29,20 +38,19 @@ def gone(**more: Any) -> dict[str, Any]:
     ],
 )
 def test_purge_in_text_means_what_it_says(given: Any, meant: bool) -> None:
-    (tree,) = tenant_trees([gone(purge=given)], CONVERGED, OPTIONS)
+    (tree,) = items_of("homes", [gone(purge=given)])
     assert tree["purge"] is meant
-    assert tenant_accounts([gone(purge=given)], OPTIONS)[0]["refuse"] == ""
+    assert items_of("users", [gone(purge=given)])[0]["refuse"] == ""
 
 
 def test_nothing_given_keeps_the_data() -> None:
-    assert tenant_trees([gone()], CONVERGED, OPTIONS)[0]["purge"] is False
+    assert items_of("homes", [gone()])[0]["purge"] is False
 
 
 @pytest.mark.parametrize("given", ["maybe", "", "falsch", 2, [], ["true"], {}])
 def test_what_is_neither_yes_nor_no_refuses_the_account_and_touches_nothing(given: Any) -> None:
     accounts = [gone(purge=given), {"name": "other"}]
-    bad, good = tenant_accounts(accounts, OPTIONS)
+    bad, good = items_of("users", accounts)
     assert "demo" in bad["refuse"] and "true or false" in bad["refuse"]
     assert good["refuse"] == ""
-    converged = {"items": [], "accounts": {"other": {"uid": 20001, "gid": 20001}}}
-    assert [tree["id"] for tree in tenant_trees(accounts, converged, OPTIONS)] == ["other"]
+    assert [tree["id"] for tree in items_of("homes", accounts)] == ["other"]

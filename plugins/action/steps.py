@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: MIT
+"""Render the templates of all steps on the controller, then do all steps in one call to the node."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible_collections.wcp360.hosting.plugins.plugin_utils.outcomes_file import OutcomesFile
+from ansible_collections.wcp360.hosting.plugins.plugin_utils.rendering import Renderer
+
+FAULT_VARIABLE = "WCP360_FAULT"
+
+
+class ActionModule(ActionBase):
+    """Render, hand over, and write what came of each step where a program wants to read it."""
+
+    _supports_check_mode = True
+    _supports_diff = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return what the module returns; to a program that reads outcomes goes all but a summary."""
+        super().run(tmp, task_vars)
+        self._task_vars = task_vars or {}
+        arguments = dict(self._task.args)
+        arguments["steps"] = [self._rendered(step) for step in arguments.get("steps") or []]
+        arguments["fault"] = os.environ.get(FAULT_VARIABLE, "")
+        result = self._execute_module(
+            module_name="wcp360.hosting.steps", module_args=arguments, task_vars=self._task_vars
+        )
+        file = OutcomesFile()
+        return self._summary(result, file) if file.wanted and not result.get("failed") else result
+
+    def _rendered(self, step: Any) -> Any:
+        if not isinstance(step, dict) or step.get("use") != "config_tree":
+            return step
+        return {**step, "args": Renderer(self, self._task_vars, step.get("role", "")).arguments(step["args"])}
+
+    def _summary(self, result: dict[str, Any], file: OutcomesFile) -> dict[str, Any]:
+        for step in result.get("steps") or []:
+            file.write(self._line(step))
+        # What changed is in the file; in the result it would go through ansible-runner's events once more.
+        return {key: value for key, value in result.items() if key not in ("steps", "diff", "invocation")}
+
+    def _line(self, step: dict[str, Any]) -> dict[str, Any]:
+        flags = {"failed": False, "ignored": False, "unreachable": False, "skipped": step["skipped"]}
+        return {
+            "host": self._task_vars.get("inventory_hostname", ""),
+            "task": step["name"],
+            "role": step["role"],
+            "action": f"wcp360.hosting.{step['use']}",
+            "changed": step["changed"],
+            **flags,
+            "check": bool(self._task.check_mode),
+            "msg": "",
+            "items": step["items"],
+            "diff": None,
+        }
