@@ -142,7 +142,7 @@ class Kept:
             self._claim_order.remove((row["reversed"], row["hostname"]))
 
     def claims(self, hostnames: Iterable[str], first: str = "", end: str = "") -> list[Row]:
-        """Return unwritten claims: those on ``hostnames``, and those with reversed names from ``first`` below ``end``."""
+        """Return unwritten claims: on ``hostnames``, and those with reversed names from ``first`` up to ``end``."""
         order = self._claim_order
         found = {name for name in hostnames if name in self._claims}
         found |= {name for _, name in order[bisect_left(order, (first,)) : bisect_left(order, (end,))]}

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from wcp360.core.ids import new_id
+from wcp360.core.needs import is_for_want
 from wcp360.core.ports import Target, TargetOutcome, TargetStatus
 from wcp360.core.resources import Ref, RoleItem
 from wcp360.core.views import ChangeStatus, PredictedItem, RecordStatus
 from wcp360.storage.applying import Applying
-from wcp360.storage.desired import WAITING, is_pending, target_of
+from wcp360.storage.desired import WAITING, target_of
 from wcp360.storage.encode import from_text, items_to_text, to_text
 from wcp360.storage.part import matches, ref_of, rows_of
 from wcp360.storage.previews import RUNNING, Previews
@@ -18,6 +19,7 @@ from wcp360.storage.store import SqlStore
 from wcp360.storage.tables import CHUNK, Row, insert_all
 from wcp360.storage.times import now_text
 from wcp360.storage.unit import Unit
+from wcp360.storage.waiting import is_due
 
 
 class Ledger(Previews, Applying):
@@ -35,7 +37,7 @@ class Ledger(Previews, Applying):
         """Return the pending targets that are due, in the order in which they were asked for."""
         with self._store.read() as unit:
             table = unit.tables.target
-            query = table.select().where(_is_due(table, now))
+            query = table.select().where(is_due(table, now))
             if node is not None:
                 query = query.where(table.node == node)
             return [target_of(row) for row in query.order_by(table.asked, table.kind, table.name)]
@@ -44,7 +46,7 @@ class Ledger(Previews, Applying):
         """Return the nodes on which targets are due."""
         with self._store.read() as unit:
             table = unit.tables.target
-            query = table.select(table.node).where(_is_due(table, now))
+            query = table.select(table.node).where(is_due(table, now))
             return [row["node"] for row in query.distinct().order_by(table.node)]
 
     def begin_run(
@@ -121,6 +123,7 @@ class Ledger(Previews, Applying):
                 raise ValueError(f"Run {run_id} did not carry {outcome.ref} at revision {outcome.revision}.")
         refs = self._settle(unit, run.node, outcomes, carried)
         _mark_recorded(unit, run_id, refs)
+        _revive(unit, run.node, [each.ref for each in outcomes if each.status == TargetStatus.APPLIED])
         return _close(unit, run.node, refs)
 
     def refuse(self, node: str, outcomes: Iterable[TargetOutcome]) -> list[str]:
@@ -207,10 +210,6 @@ class Ledger(Previews, Applying):
         return {"attempts": attempts, "retry_at": now_text(pause), "reason": outcome.reason}
 
 
-def _is_due(table: Any, now: str | None) -> Any:
-    return is_pending(table) & (table.retry_at.is_null() | (table.retry_at <= (now or now_text())))
-
-
 def _run_target(run_id: str, target: Target) -> Row:
     return {
         "run": run_id,
@@ -247,6 +246,18 @@ def _link_changes(unit: Unit, run_id: str, node: str, targets: Sequence[Target])
 def _waiting(unit: Unit, node: str, refs: Iterable[Ref]) -> list[Row]:
     table = unit.tables.change_target
     return rows_of(table, refs, (table.node == node) & (table.status == ChangeStatus.PENDING.value))
+
+
+def _revive(unit: Unit, node: str, applied: Sequence[Ref]) -> None:
+    """Try again what failed for want of something that is applied now; it was never refused itself."""
+    table = unit.tables.target
+    failed = (table.node == node) & (table.applied < table.wanted) & (table.failed >= table.wanted)
+    rows = table.select(table.kind, table.name, table.depends, table.reason).where(failed)
+    for row in list(rows):
+        wanting = {Ref.parse(text) for text in from_text(row["depends"])} & set(applied)
+        if any(is_for_want(row["reason"], ref) for ref in wanting):
+            this = matches(table, ref_of(row)) & (table.node == node)
+            table.update(failed=0, reason="", attempts=0, retry_at=None).where(this).execute()
 
 
 def _mark_recorded(unit: Unit, run_id: str, refs: Sequence[Ref]) -> None:

@@ -16,6 +16,17 @@ SUSPECT_ATTEMPTS = 3
 # The words by which a reason says that the node was not reached at all, which is no target's fault.
 UNREACHABLE = "could not be reached"
 
+# No pause is as long. One that seems to be comes from before the clock was set back, and is over.
+LONGEST_PAUSE = 3600.0
+
+
+def is_due(table: Any, now: str | None = None) -> Any:
+    """Return the condition that a target is pending and may be tried at ``now``."""
+    over = (
+        table.retry_at.is_null() | (table.retry_at <= (now or now_text())) | (table.retry_at > now_text(LONGEST_PAUSE))
+    )
+    return is_pending(table) & over
+
 
 class Waiting(Leases):
     """The engine's view of what waits."""
@@ -28,8 +39,7 @@ class Waiting(Leases):
         """
         with self._store.read() as unit:
             table = unit.tables.target
-            due = is_pending(table) & (table.node == node)
-            due &= table.retry_at.is_null() | (table.retry_at <= now_text())
+            due = is_due(table) & (table.node == node)
             blameless = (table.attempts < SUSPECT_ATTEMPTS) | table.reason.contains(UNREACHABLE)
             return _taken(table, due & blameless, limit) or _taken(table, due, limit)
 

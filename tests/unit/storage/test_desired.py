@@ -292,3 +292,68 @@ def test_a_postgresql_database_without_tables_says_so(databases: Databases) -> N
     with pytest.raises(Unavailable, match="does not exist"), store.read() as state:
         state.find(SITE)
     store.close()
+
+
+def test_a_name_that_is_given_up_is_free_when_the_node_has_let_go(store: SqlStore, ledger: Ledger) -> None:
+    other = Ref("domain", "other.test")
+
+    def claim(ref: Ref, text: str, *names: str) -> None:
+        with store.write() as unit:
+            want(unit, ref, text, tenant="acme")
+            unit.claim(ref, "acme", names)
+            accept(unit)
+
+    claim(SITE, "a b", "a.test", "b.test")
+    converge(ledger)
+    claim(SITE, "b", "b.test")
+    with store.read() as state:
+        assert [(near.owner, near.leaving) for near in state.claims_near("a.test")] == [(SITE, True)]
+    with pytest.raises(Conflict):
+        claim(other, "a", "a.test")
+    converge(ledger, "failed", "nginx refuses it")
+    with pytest.raises(Conflict):
+        claim(other, "a", "a.test")
+    claim(SITE, "b again", "b.test")
+    converge(ledger)
+    claim(other, "a", "a.test")
+    claim(SITE, "c", "c.test")
+    claim(SITE, "back", "b.test", "c.test")
+    converge(ledger)
+    with store.read() as state:
+        assert [near.leaving for near in state.claims_near("b.test") + state.claims_near("c.test")] == [False, False]
+
+
+def test_a_transaction_sees_what_it_wrote_and_did_not_write_yet(store: SqlStore) -> None:
+    submit(store, SITE, "a", tenant="acme")
+    with store.write() as unit:
+        for number in range(3):
+            want(unit, Ref("domain", f"d{number}.test"), str(number), tenant="acme")
+        unit.claim(Ref("domain", "d1.test"), "acme", ["d1.test", "x.d1.test"])
+        want(unit, Ref("domain", "d2.test"), "again", tenant="acme")
+        assert [claim.hostname for claim in unit.claims_near("d1.test")] == ["d1.test", "x.d1.test"]
+        assert [claim.hostname for claim in unit.claims_near("deep.x.d1.test")] == ["d1.test", "x.d1.test"]
+        assert unit.owns("acme", "domain", lambda domain: domain.spec["text"] == "again")
+        assert not unit.owns("acme", "domain", lambda domain: domain.spec["text"] == "2")
+        assert len(unit.of_tenant("acme")) == 4 and len(unit.targets(pending=True)) == 4
+        assert len(unit.page("domain").items) == 4 and unit.get(Ref("domain", "d2.test")).spec == {"text": "again"}
+        unit.bury(SITE, purge=False)
+        assert unit.find(SITE).life is Life.ABSENT  # type: ignore[union-attr]
+        assert [resource.life for resource in unit.of_tenant("acme")].count(Life.ABSENT) == 1
+        accept(unit)
+        unit.allocate("uid", 5, 9)
+    with store.read() as state:
+        assert len(state.of_tenant("acme")) == 4 and len(state.claims_near("d1.test")) == 2
+        assert {target.wanted for target in state.targets()} == {1}
+
+
+def test_what_a_tenant_owns_is_looked_at_only_as_far_as_needed(store: SqlStore) -> None:
+    with store.write() as unit:
+        want(unit, ACME)
+        for number in range(30):
+            want(unit, Ref("domain", f"d{number:02}.test"), str(number), tenant="acme")
+    seen: list[str] = []
+    with store.read() as state:
+        assert state.owns("acme", "domain", lambda domain: seen.append(domain.ref.name) or True)
+        assert seen == ["d00.test"]
+        assert state.owns("acme", "domain", lambda domain: domain.spec["text"] == "29")
+        assert not state.owns("acme", "database", lambda domain: True)

@@ -8,13 +8,14 @@ import pytest
 
 from wcp360.core.errors import NotFound
 from wcp360.core.ids import new_id
+from wcp360.core.needs import needs
 from wcp360.core.ports import TargetOutcome, TargetStatus
 from wcp360.core.resources import Life, Ref, RoleItem
 from wcp360.core.views import ChangeStatus, FileDiff, PredictedItem, RecordStatus
 from wcp360.storage import Ledger, SqlStore
 from wcp360.storage.times import now_text
 
-from .helpers import NODE, accept, converge, submit, want
+from .helpers import NODE, DomainSpec, accept, converge, submit, want
 
 SITE = Ref("domain", "example.com")
 OTHER = Ref("domain", "other.test")
@@ -243,3 +244,28 @@ def test_pages_of_records_are_newest_first_and_scoped(store: SqlStore, ledger: L
         assert state.runs(limit=5, after="").items == []
         with pytest.raises(NotFound):
             state.change("nothing")
+
+
+def test_what_failed_for_want_of_another_is_tried_again_when_that_is_healed(store: SqlStore, ledger: Ledger) -> None:
+    tenant, unrelated = Ref("tenant", "acme"), Ref("domain", "refused.test")
+    submit(store, tenant)
+    with store.write() as unit:
+        for ref in (SITE, unrelated):
+            unit.put(ref, DomainSpec(), tenant="acme")
+            unit.want(ref, (RoleItem("nginx_sites", {"id": str(ref)}),), (NODE,), {NODE: (tenant,)})
+        accept(unit)
+    targets = ledger.pending(NODE)
+    run = ledger.begin_run(NODE, targets, correlation="")
+    reasons = {tenant: "no space left", SITE: needs(tenant, "failed: no space left"), unrelated: "nginx refuses it"}
+    ledger.record(run, [outcome(ref, 1, "failed", reason) for ref, reason in reasons.items()])
+    assert ledger.pending(NODE) == []
+    with store.write() as unit:
+        unit.retry(tenant)
+        accept(unit)
+    assert [target.ref for target in ledger.pending(NODE)] == [tenant]
+    converge(ledger)
+    assert [target.ref for target in ledger.pending(NODE)] == [SITE]
+    converge(ledger)
+    with store.read() as state:
+        assert state.outcomes(SITE)[0].status is ChangeStatus.SUCCEEDED
+        assert state.outcomes(unrelated)[0].reason == "nginx refuses it"

@@ -11,10 +11,13 @@ from wcp360.core.operation import Input, Kind, Operation
 from wcp360.core.policy import check_before_io, check_scope
 from wcp360.core.ports import State
 from wcp360.core.registry import Registry
+from wcp360.core.resources import Ref
 from wcp360.core.validate import validate
 from wcp360.modules.records.inputs import ChangeSet, SetMember
 
 NAME = "change.create"
+# Neither can be a part of something else: a preview is applied exactly, and so by itself.
+NOT_MEMBERS = frozenset({NAME, "preview.apply"})
 
 
 class ChangeSets:
@@ -32,16 +35,24 @@ class ChangeSets:
             members.append(member.model_copy(update={"input": completed.model_dump(mode="json", exclude_unset=True)}))
         return ChangeSet(operations=members)
 
+    def check(self, given: ChangeSet, actor: Actor) -> None:
+        """Raise unless the actor may ask for every member; ``create`` judges who owns what."""
+        for _, operation, _ in self._members(given):
+            check_before_io(actor, operation)
+
     def create(self, state: State, given: ChangeSet, actor: Actor) -> None:
         """Run the members in their order; the first refusal takes all of them back."""
-        for _, operation, validated in self._members(given):
+        members = list(self._members(given))
+        named = ((operation.object, getattr(validated, "name", "")) for _, operation, validated in members)
+        state.expect({Ref(kind, name) for kind, name in named if name})
+        for _, operation, validated in members:
             check_scope(actor, operation, operation.tenant_of(state, validated))
             operation.function(state, validated, actor)
 
     def _members(self, given: ChangeSet) -> Iterator[tuple[SetMember, Operation, Input]]:
         for index, member in enumerate(given.operations):
             operation = self._registry().operation(member.operation)
-            if operation.kind is not Kind.CHANGE or operation.name == NAME:
+            if operation.kind is not Kind.CHANGE or operation.name in NOT_MEMBERS:
                 raise _not_a_change(f"operations.{index}.operation", operation.name)
             yield member, operation, _input(operation, member.input, f"operations.{index}.input")
 
