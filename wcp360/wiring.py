@@ -57,7 +57,7 @@ class _Wiring:
             nodes.build(),
             domains.build(panel.reserved_hostnames()),
             lifecycle.build({module.name: module for module in services}),
-            records.build(lambda: self.registry),
+            records.build(lambda: self.registry, compile_batches),
         ]
         known = {module.name for module in services}
         self.registry = Registry([*always_on, *services, *(m for m in others if m.name not in known)])

@@ -56,7 +56,7 @@ def test_what_needs_something_that_failed_is_not_tried(panel: Panel) -> None:
         needy = panel.submit("needy", "x", depends=(Ref("tenant", "bad"),))
         panel.bell.node(NODE)
         failed = panel.finished(needy.id)
-    assert failed.resources[0].reason == "It needs tenant:bad, which failed: this is refused"
+    assert failed.resources[0].reason == "skipped: needs tenant bad, which failed: this is refused"
     assert not (panel.home / "needy").exists()
 
 

@@ -40,7 +40,8 @@ def engine(supervisor: int) -> None:
     settings = load_settings()
     configure_logging(settings.log_level)
     system = build(settings)
-    serve_engine(system.store, system.ledger, settings, supervisor=supervisor)
+    declared = system.registry.footprints()
+    serve_engine(system.store, system.ledger, settings, supervisor=supervisor, declared=declared)
 
 
 def main() -> None:

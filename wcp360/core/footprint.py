@@ -19,12 +19,16 @@ _ATTRIBUTES = re.compile(r"(?P<path>/.*) \([^()/]*\)", re.ASCII | re.DOTALL)
 class Footprint:
     """``paths`` are directories or files with all that is below; ``names`` other things by the name a run gives them.
 
+    ``kinds`` are first words of such names, of which any may be meant, as in ``package``: what a package brings along
+    only the distribution knows.
+
     Paths are compared as they are written. Links are not followed here: that none is followed where a tenant could
     have planted it is the care of the Ansible modules.
     """
 
     paths: frozenset[str] = frozenset()
     names: frozenset[str] = frozenset()
+    kinds: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         unsound = [path for path in self.paths if not is_plain(path)]
@@ -32,11 +36,11 @@ class Footprint:
             raise ValueError(f"A footprint cannot be made of {unsound[0]!r}: give an absolute path without . and ..")
 
     def __or__(self, other: Footprint) -> Footprint:
-        return Footprint(self.paths | other.paths, self.names | other.names)
+        return Footprint(self.paths | other.paths, self.names | other.names, self.kinds | other.kinds)
 
     def covers(self, name: str) -> bool:
         """Tell whether what a run names belongs to this footprint."""
-        if name in self.names:
+        if name in self.names or (" " in name and name.partition(" ")[0] in self.kinds):
             return True
         headed = _ATTRIBUTES.fullmatch(name)
         path = headed["path"] if headed else name

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from wcp360.core.errors import NotFound
+from wcp360.core.footprint import Footprint, Footprints, Shared
 from wcp360.core.operation import Operation
 from wcp360.core.resources import Renderer, ResourceType
 
@@ -14,7 +16,8 @@ from wcp360.core.resources import Renderer, ResourceType
 class Module:
     """What a package under ``wcp360.modules`` (or an entry point ``wcp360.modules``) declares.
 
-    ``roles`` are the roles whose server level it installs; a module without roles is always on.
+    ``roles`` are the roles whose server level it installs; a module without roles is always on. ``footprints`` says
+    what the entries that it compiles may touch.
     """
 
     name: str
@@ -23,6 +26,7 @@ class Module:
     types: tuple[ResourceType, ...] = ()
     renderers: tuple[Renderer, ...] = ()
     roles: tuple[str, ...] = ()
+    footprints: Footprints = field(default_factory=Footprints)
 
 
 class Registry:
@@ -69,6 +73,15 @@ class Registry:
     def type_of(self, kind: str) -> ResourceType:
         """Return the resource type; a kind that nobody declares is a fault and raises KeyError."""
         return self._types[kind]
+
+    def footprints(self) -> Footprints:
+        """Return what all modules declare that the entries of a request may touch."""
+        entries: dict[str, Callable[[Mapping[str, Any]], Footprint]] = {}
+        shared: dict[str, Shared] = {}
+        for module in self.modules.values():
+            entries.update(module.footprints.entries)
+            shared.update(module.footprints.shared)
+        return Footprints(entries, shared)
 
     def renderers_of(self, kind: str) -> list[Renderer]:
         """Return what turns a kind of resource into role items, in the order of declaration."""

@@ -21,17 +21,20 @@ from huey.consumer import Consumer
 
 from wcp360.core.config import Settings
 from wcp360.core.errors import Conflict, Invalid
+from wcp360.core.footprint import Footprints
 from wcp360.core.ids import is_id, new_id
 from wcp360.core.ports import Store
 from wcp360.core.views import RecordStatus
 from wcp360.engine.bell import QUEUE_FILE
 from wcp360.engine.converge import DIED, Tools, converge
 from wcp360.engine.lease import Lease
+from wcp360.engine.payloads import forget_payloads
 from wcp360.engine.ports import Ledger
 from wcp360.engine.preview import make_preview
 from wcp360.engine.queue import Queue
 from wcp360.engine.remnants import end_remnants
-from wcp360.engine.runner import PLAYBOOK, Executor, find_ansible_playbook
+from wcp360.engine.runner import PLAYBOOK, Executor, find_ansible_playbook, run_environment
+from wcp360.engine.warm import Warm
 
 log = logging.getLogger("wcp360.engine")
 
@@ -56,20 +59,25 @@ def serve_engine(
     supervisor: int | None = None,
     collection: Path | None = None,
     playbook: Path = PLAYBOOK,
+    declared: Footprints | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; call it in the main thread of its own process.
 
-    ``supervisor`` is the process that started this one and whose death ends it. Raises Conflict ``engine_running``
+    ``supervisor`` is the process that started this one and whose death ends it; ``declared`` is what runs may touch,
+    everything where it is None. Raises Conflict ``engine_running``
     where another engine has the state directory, Invalid where that directory's path cannot be used.
     """
     state_dir = _prepare(settings.state_dir)
     with _alone(state_dir):
-        find_ansible_playbook()
         _die_with(supervisor)
-        executor = Executor(state_dir, settings.engine.run_timeout, collection or collection_root(), playbook)
-        tools = Tools(store, ledger, executor, _identity(state_dir), settings.engine.lease, threading.Event())
+        root = collection or collection_root()
+        program = find_ansible_playbook()
+        warm = Warm(state_dir, root, program, run_environment) if settings.engine.warm else None
+        executor = Executor(state_dir, settings.engine.run_timeout, root, playbook, warm)
+        tools = Tools(store, ledger, executor, _identity(state_dir), settings.engine.lease, threading.Event(), declared)
         _clean_up(tools)
-        _Service(tools, settings).serve()
+        with warm or contextlib.nullcontext():
+            _Service(tools, settings).serve()
 
 
 def collection_root() -> Path:
@@ -243,6 +251,7 @@ def _clean_up(tools: Tools) -> None:
         log.warning("%d processes of a killed run were ended.", ended)
     for path in (state_dir / "runs").iterdir():
         shutil.rmtree(path, ignore_errors=True)
+    forget_payloads(state_dir, tools.executor.collection)
     with tools.store.read() as state:
         runs = state.runs(limit=RECENT, after="").items
         previews = state.previews(tenants=None, limit=RECENT, after="").items

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from structlog.contextvars import bound_contextvars
 
 from wcp360.core.errors import Problem
 from wcp360.core.faults import point
+from wcp360.core.footprint import Footprints
 from wcp360.core.ids import new_id
 from wcp360.core.ports import State, Store, Target, TargetOutcome, TargetStatus
 from wcp360.core.views import ChangeStatus, PredictedItem, RecordStatus
-from wcp360.engine.batch import MAX_TARGETS, Batch, compile_node, fair_share, set_apart
+from wcp360.engine.batch import Batch
+from wcp360.engine.choice import Work, next_work
 from wcp360.engine.lease import Lease
 from wcp360.engine.outcome import interrupted, judge, predicted, skipped, why_broken
+from wcp360.engine.pace import Pace
+from wcp360.engine.permit import Permit
 from wcp360.engine.ports import Ledger
 from wcp360.engine.runner import Ended, Executor, Progress
 
@@ -25,13 +30,18 @@ log = logging.getLogger("wcp360.engine.converge")
 
 STOPPED = "The engine was stopped during the run; it goes on when the engine runs again."
 DIED = "The engine died during the run."
+FAULT = "The run could not be made because of a fault in WCP360 ({}); its log says more."
 # How many of the newest changes are looked at for the correlation id of a run.
 RECENT_CHANGES = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What the engine's work is done with; ``owner`` names this engine in leases."""
+    """What the engine's work is done with; ``owner`` names this engine in leases.
+
+    ``declared`` is what the modules say that belongs to whom; None lets runs touch anything, which is for tests that
+    bring roles of their own.
+    """
 
     store: Store
     ledger: Ledger
@@ -39,6 +49,8 @@ class Tools:
     owner: str
     lease_seconds: float
     stop: threading.Event
+    declared: Footprints | None = None
+    pace: Pace = field(default_factory=Pace)
 
     def progress(self, run_id: str, node: str, correlation: str) -> Progress:
         """Return what turns a run's progress into events; a busy database only costs the event."""
@@ -63,19 +75,22 @@ def converge(tools: Tools, node: str) -> bool:
             return False
         point("engine.after_lease")
         tools.ledger.abandon_runs(node, DIED)
-        due = {target.ref for target in tools.ledger.pending(node)}
-        with tools.store.read() as state:
-            chosen = [target for target in state.targets([node], pending=True) if target.ref in due]
-            batch, targets = compile_node(state, node, fair_share(set_apart(chosen), MAX_TARGETS))
-            correlation = _correlation(state, targets)
+        work = next_work(tools.store, tools.ledger, node, tools.pace.limit(node))
         point("engine.after_compile")
-        if batch["skipped"]:
-            tools.ledger.refuse(node, skipped(batch))
-        if targets and batch["node"] is None:
-            tools.ledger.refuse(node, _nowhere(batch, node))
-        elif targets:
-            _Run(tools, node, batch, targets, correlation, lambda: lease.lost).make()
-        return not tools.stop.is_set() and not lease.lost and bool(tools.ledger.pending(node))
+        if work is not None:
+            _do(tools, node, work, lease)
+        return not tools.stop.is_set() and not lease.lost and bool(tools.ledger.next_batch(node, 1))
+
+
+def _do(tools: Tools, node: str, work: Work, lease: Lease) -> None:
+    if work.batch["skipped"]:
+        tools.ledger.refuse(node, skipped(work.batch))
+    if work.targets and work.batch["node"] is None:
+        tools.ledger.refuse(node, _nowhere(work.batch, node))
+    elif work.targets:
+        with tools.store.read() as state:
+            correlation = _correlation(state, work.targets)
+        _Run(tools, node, work, correlation, lambda: lease.lost).make()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +99,13 @@ class _Run:
 
     _tools: Tools
     _node: str
-    _batch: Batch
-    _targets: list[Target]
+    _work: Work
     _correlation: str
     _lost: Callable[[], bool]
 
     def make(self) -> None:
         """Run the batch and record what came of it."""
-        run_id = self._tools.ledger.begin_run(self._node, self._targets, correlation=self._correlation)
+        run_id = self._tools.ledger.begin_run(self._node, self._work.targets, correlation=self._correlation)
         with bound_contextvars(correlation=self._correlation, run=run_id):
             self._carry_out(run_id)
 
@@ -106,32 +120,58 @@ class _Run:
             ledger.finish_run(run_id, RecordStatus.FAILED, STOPPED, items)
             return
         point("engine.before_record")
-        ledger.record(run_id, outcomes)
-        point("engine.after_record")
         refused = sum(outcome.status is TargetStatus.FAILED for outcome in outcomes)
         reason = reason or (f"{refused} of {len(outcomes)} resources failed." if refused else "")
-        ledger.finish_run(run_id, RecordStatus.FAILED if reason else RecordStatus.SUCCEEDED, reason, items)
+        status = RecordStatus.FAILED if reason else RecordStatus.SUCCEEDED
+        ledger.conclude(run_id, outcomes, status, reason, items)
+        point("engine.after_record")
         log.info("The run on node %s ended%s", self._node, f": {reason}" if reason else " well.")
 
     def _outcomes(self, run_id: str) -> tuple[list[TargetOutcome], str, list[PredictedItem]]:
         """Return the outcome of each target, why the run broke (or an empty string), and what it did."""
+        batch, permit = self._work.batch, Permit(self._work, self._tools.declared)
         try:
-            ended = self._execute(run_id)
+            ended = self._execute(run_id, permit)
         except (ValueError, OSError, Problem) as error:
             log.warning("Run %s on node %s could not be made: %s", run_id, self._node, error)
-            return interrupted(self._batch, str(error)), str(error), []
+            return interrupted(batch, str(error)), str(error), []
+        except Exception as error:  # so that what breaks here again and again is tried with growing pauses
+            log.exception("Run %s on node %s could not be made.", run_id, self._node)
+            reason = FAULT.format(type(error).__name__)
+            return interrupted(batch, reason), reason, []
+        if ended.refused:
+            return self._refused(permit, ended)
         reason = why_broken(ended.report, self._node, ended.status, ended.rc, ended.said)
-        outcomes = interrupted(self._batch, reason) if reason else judge(self._batch, ended.report)
+        outcomes = interrupted(batch, reason) if reason else judge(batch, ended.report)
         return outcomes, reason, predicted(ended.report)
 
-    def _execute(self, run_id: str) -> Ended:
-        return self._tools.executor.execute(
+    def _refused(self, permit: Permit, ended: Ended) -> tuple[list[TargetOutcome], str, list[PredictedItem]]:
+        """Fail what was to blame; the rest of the batch waits for the next run."""
+        if self._work.preview:
+            self._tools.ledger.give_up(self._node, self._work.preview, ended.refused)
+            return [], ended.refused, []
+        blamed = permit.verdict.blamed or set(self._work.batch["targets"])
+        outcomes = [
+            TargetOutcome(outcome.ref, outcome.revision, TargetStatus.FAILED, ended.refused)
+            for outcome in interrupted(self._work.batch, ended.refused)
+            if str(outcome.ref) in blamed
+        ]
+        return outcomes, ended.refused, []
+
+    def _execute(self, run_id: str, permit: Permit) -> Ended:
+        start = time.monotonic()
+        ended = self._tools.executor.execute(
             run_id,
-            self._batch,
+            self._work.batch,
             check=False,
             cancelled=lambda: self._tools.stop.is_set() or self._lost(),
             progress=self._tools.progress(run_id, self._node, self._correlation),
+            permit=permit,
         )
+        # Packages are installed at the server level, which says nothing about what a resource takes.
+        if ended.rc == 0 and not any(self._work.batch["request"]["server"].values()):
+            self._tools.pace.learn(self._node, len(self._work.targets), time.monotonic() - start)
+        return ended
 
 
 def _nowhere(batch: Batch, node: str) -> list[TargetOutcome]:

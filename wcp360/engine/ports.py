@@ -18,6 +18,18 @@ class Ledger(Protocol):
     def pending(self, node: str | None = None, now: str | None = None) -> list[Target]:
         """Return pending targets that are due, in the order in which they were asked for."""
 
+    def next_batch(self, node: str, limit: int) -> list[Target]:
+        """Return what a node's next run shall take up: ``limit`` interactive targets at most, then bulk."""
+
+    def applied_for(self, node: str, preview_id: str) -> list[Target]:
+        """Return the targets of a node that wait to be applied exactly as a preview showed it."""
+
+    def kept_prediction(self, node: str, preview_id: str) -> list[PredictedItem]:
+        """Return what a preview showed for a node."""
+
+    def give_up(self, node: str, preview_id: str, reason: str) -> list[str]:
+        """Fail what a preview's change waits for on a node; returns the changes that it finished."""
+
     def pending_nodes(self, now: str | None = None) -> list[str]:
         """Return the nodes with targets that are due."""
 
@@ -47,6 +59,16 @@ class Ledger(Protocol):
 
     def record(self, run_id: str, outcomes: Iterable[TargetOutcome]) -> list[str]:
         """Write the outcomes of a run in one transaction; returns the changes that it finished."""
+
+    def conclude(
+        self,
+        run_id: str,
+        outcomes: Iterable[TargetOutcome],
+        status: RecordStatus,
+        reason: str,
+        items: Sequence[PredictedItem],
+    ) -> list[str]:
+        """Write the outcomes of a run and how it ended in one transaction; returns the changes that it finished."""
 
     def refuse(self, node: str, outcomes: Iterable[TargetOutcome]) -> list[str]:
         """Write outcomes that no run was needed for."""

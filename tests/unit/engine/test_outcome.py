@@ -65,7 +65,7 @@ def test_one_failed_report_among_many_counts() -> None:
 def test_what_needs_something_refused_in_the_same_run_fails_with_it() -> None:
     report = Report([line(items=[item("tenant:t", failed=True, msg="no"), item("domain:a")])], GOOD)
     status, reason = only(report, tenant_t=[[["nginx", "tenant:t"]], [], []], domain_a=[SITE[0], [], ["tenant:t"]])
-    assert (status, reason) == (TargetStatus.FAILED, "It needs tenant:t, which failed: no")
+    assert (status, reason) == (TargetStatus.FAILED, "skipped: needs tenant t, which failed: no")
 
 
 def test_a_module_is_applied_when_its_roles_ran() -> None:

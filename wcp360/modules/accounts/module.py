@@ -10,6 +10,7 @@ from wcp360.core.registry import Module
 from wcp360.core.resources import Renderer, ResourceType
 from wcp360.core.views import Page
 from wcp360.modules.accounts import desired, functions
+from wcp360.modules.accounts.footprint import FOOTPRINTS
 from wcp360.modules.accounts.inputs import (
     TenantCreate,
     TenantDelete,
@@ -97,4 +98,5 @@ def build(default_node: str) -> Module:
         types=(ResourceType("tenant", TenantSpec, desired.nodes),),
         renderers=(Renderer("tenant", desired.items, desired.depends), Renderer("module", desired.server)),
         roles=("tenant",),
+        footprints=FOOTPRINTS,
     )

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from wcp360.core.declare import change, query
+from wcp360.core.kept import Batches
 from wcp360.core.operation import Operation, of_actor, of_server
+from wcp360.core.ports import State
 from wcp360.core.registry import Module, Registry
 from wcp360.core.views import (
     AuditVerdict,
@@ -20,19 +22,24 @@ from wcp360.core.views import (
     RunView,
 )
 from wcp360.modules.records import functions, inputs
+from wcp360.modules.records.applying import NAME as APPLY
+from wcp360.modules.records.applying import Applying
 from wcp360.modules.records.changeset import NAME, ChangeSets
 
 EXAMPLE_ID = "01JD0000000000000000000000"
 
 
-def build(registry: Callable[[], Registry]) -> Module:
-    """Declare the module; ``registry`` returns the finished registry once all modules are in it."""
+def build(registry: Callable[[], Registry], compile_batches: Callable[[State], Batches]) -> Module:
+    """Declare the module; ``registry`` returns the finished registry once all modules are in it.
+
+    ``compile_batches`` is what previews are compiled by.
+    """
     return Module(
         name="records",
         title="Records",
         operations=(
             *_changes(ChangeSets(registry)),
-            *_runs(),
+            *_runs(Applying(registry, compile_batches)),
             *_logs(),
             *_operations(functions.Operations(registry)),
         ),
@@ -88,8 +95,18 @@ def _changes(sets: ChangeSets) -> tuple[Operation, ...]:
     )
 
 
-def _runs() -> tuple[Operation, ...]:
+def _runs(applying: Applying) -> tuple[Operation, ...]:
     return (
+        change(
+            APPLY,
+            "Apply a preview: exactly what it showed, or nothing.",
+            input=inputs.RecordKey,
+            function=applying.apply,
+            tenant_of=functions.preview_owner,
+            example={"id": EXAMPLE_ID},
+            key="id",
+            conflicts=("preview_unfinished", "preview_failed", "preview_applied", "preview_stale"),
+        ),
         query(
             "preview.list",
             "List the kept previews, newest first.",

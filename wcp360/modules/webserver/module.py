@@ -5,6 +5,7 @@ from __future__ import annotations
 from wcp360.core.registry import Module
 from wcp360.core.resources import Renderer
 from wcp360.modules.webserver import desired
+from wcp360.modules.webserver.footprint import FOOTPRINTS
 
 
 def build() -> Module:
@@ -18,4 +19,5 @@ def build() -> Module:
             Renderer("domain", desired.site, desired.site_depends),
         ),
         roles=("php_fpm", "nginx"),
+        footprints=FOOTPRINTS,
     )

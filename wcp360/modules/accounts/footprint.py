@@ -1,0 +1,39 @@
+"""What accounts of the role ``tenant`` may touch on a node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from wcp360.core.footprint import Footprint, Footprints, Shared
+from wcp360.core.homes import HOME_BASE
+
+KEYS = "/etc/wcp360/ssh"
+
+
+def account(entry: Mapping[str, Any]) -> Footprint:
+    """An account has its home, its keys and the slice in which its processes are."""
+    name = entry["name"]
+    paths = {entry["home"], f"{KEYS}/current/{name}", f"{KEYS}/generations"}
+    return Footprint(frozenset(paths), frozenset({f"account {name}"}))
+
+
+SERVER = Footprint(
+    paths=frozenset(
+        {
+            "/etc/wcp360",
+            "/etc/ssh/sshd_config.d/wcp360.conf",
+            "/etc/systemd/system/wcp360-trash.service",
+            "/etc/systemd/system/wcp360-trash.timer",
+            "/etc/cron.daily/wcp360-trash",
+            f"{HOME_BASE}/.wcp360-trash",
+            "/usr/local/lib/wcp360",
+            "/var/lib/wcp360",
+            "/var/log/wcp360",
+            "/run/wcp360",
+        }
+    ),
+    names=frozenset({"service sshd", "service wcp360-trash.timer"}),
+)
+
+FOOTPRINTS = Footprints({"tenant_accounts": account}, {"tenant": Shared(server=SERVER)})

@@ -1,0 +1,74 @@
+"""What PHP masters and sites may touch on a node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from wcp360.core.footprint import Footprint, Footprints, Shared
+
+PACKAGES = frozenset({"package"})
+NGINX, PHP = "/etc/nginx/wcp360", "/etc/wcp360/php"
+
+
+def pool(entry: Mapping[str, Any]) -> Footprint:
+    """A tenant's PHP master has its configuration, its state and its logs."""
+    name = entry["name"]
+    paths = {f"{PHP}/current/{name}.conf", f"/var/lib/wcp360/php/{name}", f"/var/log/wcp360/php/{name}"}
+    return Footprint(frozenset(paths), frozenset({f"service php-{name}"}))
+
+
+def site(entry: Mapping[str, Any]) -> Footprint:
+    """A site has its configuration, its logs and its own directory in the tenant's home."""
+    name = entry["name"]
+    paths = {
+        f"{NGINX}/current/sites/{name}.conf",
+        f"{entry['home']}/web/{name}",
+        f"/var/log/wcp360/nginx/{name}",
+    }
+    return Footprint(frozenset(paths))
+
+
+# How large Nginx's tables are depends on all sites; a site is served only when Nginx has read it.
+SITES = Shared(
+    always=Footprint(frozenset({f"{NGINX}/current/http.conf"}), frozenset({"service nginx"})),
+    server=Footprint(
+        frozenset(
+            {
+                "/etc/logrotate.d/wcp360-nginx",
+                "/etc/nginx/conf.d/wcp360.conf",
+                "/etc/nginx/sites-enabled/default",
+                "/etc/systemd/system/wcp360-nginx-logs.service",
+                "/etc/systemd/system/wcp360-nginx-logs.socket",
+                "/usr/local/lib/wcp360",
+                "/var/lib/wcp360",
+                "/var/log/wcp360",
+                "/var/www/html/index.nginx-debian.html",
+                NGINX,
+            }
+        ),
+        frozenset({"service nginx-logs"}),
+        PACKAGES,
+    ),
+)
+POOLS = Shared(
+    server=Footprint(
+        frozenset(
+            {
+                "/etc/logrotate.d/wcp360-php",
+                *(f"/etc/systemd/system/php{version}-fpm.service" for version in ("8.1", "8.2", "8.3", "8.4")),
+                *(f"/etc/systemd/system/wcp360-php{unit}" for unit in ("@.service", "@.socket")),
+                *(f"/etc/systemd/system/wcp360-php-idle.{kind}" for kind in ("service", "timer")),
+                "/usr/local/lib/wcp360",
+                "/etc/wcp360",
+                "/var/lib/wcp360",
+                "/var/log/wcp360",
+                PHP,
+            }
+        ),
+        frozenset({"service wcp360-php-idle.timer"}),
+        PACKAGES,
+    )
+)
+
+FOOTPRINTS = Footprints({"php_fpm_pools": pool, "nginx_sites": site}, {"php_fpm": POOLS, "nginx": SITES})
