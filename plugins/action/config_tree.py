@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: MIT
+# MIT is compatible with the GNU General Public License v3.0, under which ansible-core loads this file.
 """Render the templates of all items on the controller, then run the Ansible module once."""
 
 from __future__ import annotations

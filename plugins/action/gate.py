@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: MIT
+# MIT is compatible with the GNU General Public License v3.0, under which ansible-core loads this file.
 """Ask the program that started the run whether it may go on, now that it is known what it would do."""
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return whether the play may go on. The task has to have been given to by a program that answers."""
         super().run(tmp, task_vars)
-        _, arguments = self.validate_argument_spec({"path": {"type": "path", "required": True}})
+        _dummy, arguments = self.validate_argument_spec({"path": {"type": "path", "required": True}})
         path = str(arguments["path"])
         with open(f"{path}.ask", "w", encoding="ascii") as ask:
             ask.write("May this be done?\n")

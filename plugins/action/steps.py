@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: MIT
+# MIT is compatible with the GNU General Public License v3.0, under which ansible-core loads this file.
 """Render the templates of all steps on the controller, then do all steps in one call to the node."""
 
 from __future__ import annotations

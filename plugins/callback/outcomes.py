@@ -28,6 +28,11 @@ requirements:
   - ansible-core 2.19
 """
 
+EXAMPLES = """
+# A shell's command line; /run/mine is a directory that nobody else may enter.
+ANSIBLE_CALLBACKS_ENABLED=wcp360.hosting.outcomes WCP360_OUTCOMES_FILE=/run/mine/outcomes ansible-playbook site.yml
+"""
+
 import contextlib  # noqa: E402
 import os  # noqa: E402
 import signal  # noqa: E402

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: MIT
+# MIT is compatible with the GNU General Public License v3.0, under which ansible-core loads this file.
 """Filters of the role php_fpm: from its list of pools to the items of the Ansible modules that converge them."""
 
 from __future__ import annotations

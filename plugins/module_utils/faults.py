@@ -17,7 +17,7 @@ def arm(fault: str) -> None:
 
 def point(name: str) -> None:
     """Do what was asked for at the point ``name``. Raises RuntimeError and OSError."""
-    kind, _, wanted = _ARMED["fault"].partition(":")
+    kind, _dummy, wanted = _ARMED["fault"].partition(":")
     if wanted != name:
         return
     if kind == "kill":

@@ -1,5 +1,6 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: MIT
+# MIT is compatible with the GNU General Public License v3.0, under which ansible-core loads this file.
 """Documentation of the action plugin gate, which needs no code on the node."""
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ description:
     object with C(reason), from O(path) with C(.answer) behind it; both are named pipes of the program's.
   - An empty reason lets the play go on; any other is the message that the task fails with.
 version_added: 0.2.0
-author: WCP360 contributors
+author: WCP360 contributors (@wcp360)
 options:
   path: {description: Path of the two named pipes without what is put behind it., type: path, required: true}
 attributes:

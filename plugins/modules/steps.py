@@ -1,5 +1,6 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: MIT
+# MIT is compatible with the GNU General Public License v3.0, under which ansible-core loads this file.
 """Ansible module: several of this collection's Ansible modules one after the other, in one call."""
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ description:
   - Templates of M(wcp360.hosting.config_tree) are rendered on the controller before the call.
   - Never fails because of an item. RV(failures) has the message of each item that failed.
 version_added: 0.2.0
-author: WCP360 contributors
+author: WCP360 contributors (@wcp360)
 options:
   steps:
     description: What is done, in order.
