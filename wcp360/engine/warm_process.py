@@ -36,8 +36,8 @@ def read_start(body: bytes) -> Start:
     return Start(cwd, int(umask), deaf == "1", argv, environment)
 
 
-def become(start: Start, descriptors: list[int], keep: list[int]) -> None:
-    """Take over everything but Python's own state; the descriptors in ``keep`` become numbers 3, 4, …, all else closes.
+def become(start: Start, descriptors: list[int], keep: list[int]) -> list[int]:
+    """Take over everything but Python's own state; returns the new numbers of the descriptors in ``keep``.
 
     The process gets its own session, ends when its parent ends, and shows its environment in /proc, by which the
     engine finds what is left of a run. Raises OSError.
@@ -56,6 +56,7 @@ def become(start: Start, descriptors: list[int], keep: list[int]) -> None:
     os.environ.update(start.environment)
     _show_environment(start.environment)
     _libc.prctl(PR_SET_NAME, os.path.basename(start.argv[0]).encode()[:15], 0, 0, 0)
+    return list(range(len(descriptors), len(descriptors) + len(keep)))
 
 
 def _take_descriptors(descriptors: list[int], keep: list[int]) -> None:

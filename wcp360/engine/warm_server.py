@@ -25,7 +25,7 @@ from typing import NoReturn
 from wcp360.engine import warm_ansible, warm_process
 from wcp360.engine.warm_client import EXITED, GO, READY, SIGNALED
 
-# A client sends its request at once; one that does not is not waited for, because runs would wait for it.
+# A client sends its request at once.
 REQUEST_SECONDS = 2.0
 REQUEST_BYTES = 1 << 20
 LIFELINE = 0
@@ -35,8 +35,8 @@ LIFELINE = 0
 class _Run:
     pid: int
     pidfd: int
-    connection: socket.socket
-    go: socket.socket
+    client: socket.socket
+    child: socket.socket
 
 
 class _Server:
@@ -78,61 +78,59 @@ class _Server:
         del self._handlers[number]
 
     def _accept(self) -> None:
+        """Fork at once: what the client sends is for the child alone, so that nothing of a run gets in here."""
         connection, _ = self._listener.accept()
-        descriptors: list[int] = []
-        try:
-            connection.settimeout(REQUEST_SECONDS)
-            body, descriptors = _receive(connection)
-            connection.settimeout(None)
-            self._fork(connection, warm_process.read_start(body), descriptors)
-        except (OSError, ValueError) as error:
-            with contextlib.suppress(OSError):
-                connection.sendall(f"the warm parent cannot make a run: {error}".encode())
-            connection.close()
-        finally:
-            for number in descriptors:
-                os.close(number)
-
-    def _fork(self, connection: socket.socket, start: warm_process.Start, descriptors: list[int]) -> None:
         ours, theirs = socket.socketpair()
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
-            _child(_Birth(parent, connection, theirs, start, descriptors), self._preloaded)
+            _child(parent, connection, theirs, self._preloaded)
         theirs.close()
         run = _Run(pid, os.pidfd_open(pid), connection, ours)
         self._runs.add(pid)
         self._watch(run.pidfd, select.POLLIN, lambda events: self._ended(run))
-        self._watch(connection.fileno(), select.POLLIN | select.POLLRDHUP, lambda events: self._heard(run, events))
+        self._watch(ours.fileno(), select.POLLIN, lambda events: self._born(run))
 
-    def _heard(self, run: _Run, events: int) -> None:
+    def _born(self, run: _Run) -> None:
+        """Listen to the client as soon as the child has read its request."""
+        self._forget(run.child.fileno())
+        if run.child.recv(1) == READY:
+            self._watch(run.client.fileno(), select.POLLIN | select.POLLRDHUP, lambda events: self._heard(run))
+
+    def _heard(self, run: _Run) -> None:
         """Pass on what the client says; its death ends the run."""
-        said = b""
-        with contextlib.suppress(OSError):
-            said = run.connection.recv(16)
+        try:
+            said = run.client.recv(16, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            said = b""
         if not said:
-            self._forget(run.connection.fileno())
+            self._forget(run.client.fileno())
+            signal.pidfd_send_signal(run.pidfd, signal.SIGKILL)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(run.pid, signal.SIGKILL)
         for byte in said:
-            if bytes([byte]) == GO:
-                with contextlib.suppress(OSError):
-                    run.go.sendall(GO)
-            else:
-                signal.pidfd_send_signal(run.pidfd, byte)
+            with contextlib.suppress(OSError):
+                if bytes([byte]) == GO:
+                    run.child.sendall(GO)
+                else:
+                    signal.pidfd_send_signal(run.pidfd, byte)
 
     def _ended(self, run: _Run) -> None:
         _, status = os.waitpid(run.pid, 0)
         self._runs.discard(run.pid)
         self._forget(run.pidfd)
         os.close(run.pidfd)
-        if run.connection.fileno() in self._handlers:
-            self._forget(run.connection.fileno())
         code = os.waitstatus_to_exitcode(status)
-        with contextlib.suppress(OSError):
-            run.connection.sendall((EXITED if code >= 0 else SIGNALED) + bytes([abs(code)]))
-        run.connection.close()
-        run.go.close()
+        if run.child.fileno() in self._handlers:
+            self._forget(run.child.fileno())
+        if run.client.fileno() in self._handlers:
+            self._forget(run.client.fileno())
+            with contextlib.suppress(OSError):
+                run.client.sendall((EXITED if code >= 0 else SIGNALED) + bytes([abs(code)]))
+        run.client.close()
+        run.child.close()
 
 
 def _receive(connection: socket.socket) -> tuple[bytes, list[int]]:
@@ -158,31 +156,24 @@ def _receive(connection: socket.socket) -> tuple[bytes, list[int]]:
     return body, descriptors
 
 
-@dataclass(frozen=True, slots=True)
-class _Birth:
-    """What a child gets from its parent."""
-
-    parent: int
-    connection: socket.socket
-    go: socket.socket
-    start: warm_process.Start
-    descriptors: list[int]
-
-
-def _child(birth: _Birth, preloaded: warm_ansible.Preloaded) -> NoReturn:
+def _child(parent: int, connection: socket.socket, ours: socket.socket, preloaded: warm_ansible.Preloaded) -> NoReturn:
     """Be the run's process, from the fork to its end. Nothing begins before the client is known to be alive."""
     signal.set_wakeup_fd(-1)
-    answer, heard = 3, 4
+    answer, heard = connection.fileno(), ours.fileno()
     try:
-        start = birth.start
-        warm_process.become(start, birth.descriptors, [birth.connection.fileno(), birth.go.fileno()])
+        connection.settimeout(REQUEST_SECONDS)
+        body, descriptors = _receive(connection)
+        connection.settimeout(None)
+        start = warm_process.read_start(body)
+        answer, heard = warm_process.become(start, descriptors, [answer, heard])
         warm_ansible.adopt(preloaded, warm_ansible.Inputs.read(start.environment))
-        if os.getppid() != birth.parent:
+        if os.getppid() != parent:
             raise warm_ansible.Unfit("the warm parent is gone")
     except Exception as error:  # whatever it is, the client can still run plainly
         with contextlib.suppress(OSError):
             os.write(answer, f"{error}".encode() or b"unknown")
         os._exit(1)
+    os.write(heard, READY)
     os.write(answer, READY)
     os.close(answer)
     if os.read(heard, 1) != GO:

@@ -45,9 +45,10 @@ class Panel:
 
     def __init__(self, base: Path) -> None:
         self.base, self.home, self.collection = base, base / "home", base / "collection"
-        engine = EngineSettings(sweep=0.5, lease=3, run_timeout=60, retry=0.2)
+        engine = EngineSettings(sweep=0.5, lease=3, run_timeout=60, retry=0.2, warm="TEST_WARM" in os.environ)
         self.settings = Settings(state_dir=base / "state", engine=engine)
-        self.store = SqlStore(base / "wcp360.db")
+        shared = base / "database.url"
+        self.store = SqlStore(shared.read_text() if shared.exists() else base / "wcp360.db")
         self.ledger = Ledger(self.store, retry=engine.retry)
         self.bell = Bell(self.settings)
         self.process: subprocess.Popen[bytes] | None = None
