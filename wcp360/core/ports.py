@@ -255,6 +255,10 @@ class Transaction(State, Protocol):
 class Store(Protocol):
     """Where transactions come from."""
 
+    @property
+    def shared(self) -> bool:
+        """Whether other machines may use the same database; our bells do not reach their engines."""
+
     def write(self) -> AbstractContextManager[Transaction]:
         """Open a writing transaction (on SQLite BEGIN IMMEDIATE); it rolls back when the block raises."""
 

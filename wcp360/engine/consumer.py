@@ -45,6 +45,8 @@ STOP_SECONDS = 4.0
 HEALTH_SECONDS = 10.0
 QUEUE_SECONDS = 5.0
 PR_SET_PDEATHSIG = 1
+# What was submitted beside an engine that died is found by the others' sweeps, which two small reads make.
+SHARED_SWEEP_SECONDS = 1.0
 # A ring of the sweep that nobody took up in this time is lost, and is repeated; Huey may lose any message.
 LOST_SECONDS = 60.0
 # How many of the newest runs and previews are looked through for those that a dead engine left open.
@@ -141,7 +143,12 @@ class _Service:
                 self._sweep()
             except Exception:  # the database may be away for a moment; the next sweep looks again
                 log.exception("The sweep for forgotten work failed.")
-            self._tools.stop.wait(self._settings.engine.sweep)
+            self._tools.stop.wait(self._pause())
+
+    def _pause(self) -> float:
+        """Return how long to wait before the next sweep, in seconds."""
+        sweep = self._settings.engine.sweep
+        return min(sweep, SHARED_SWEEP_SECONDS) if self._tools.store.shared else sweep
 
     def _sweep(self) -> None:
         work = [("converge", node) for node in self._tools.ledger.pending_nodes()]

@@ -39,6 +39,7 @@ class Dialect(Protocol):
     """What a database must be able to do beyond peewee's expressions."""
 
     database: Any
+    shared: bool
 
     def write(self) -> AbstractContextManager[None]:
         """Open the only writing transaction; what is read in it is what all before it have committed."""
@@ -58,6 +59,8 @@ class Dialect(Protocol):
 
 class SqliteDialect:
     """SQLite in a file: one writer at a time, any number of readers on a snapshot (write-ahead log)."""
+
+    shared = False
 
     def __init__(self, path: Path) -> None:
         self.path = path

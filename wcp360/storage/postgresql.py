@@ -34,6 +34,8 @@ OLDEST = 15
 class PostgresqlDialect:
     """A PostgreSQL database at a URL as libpq takes it; ``patience`` is how long a writer waits, in seconds."""
 
+    shared = True
+
     def __init__(self, url: str) -> None:
         _require_driver()
         self.patience: float = BUSY_SECONDS

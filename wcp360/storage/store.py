@@ -74,6 +74,11 @@ class SqlStore:
         self._subscribers.append(callback)
         return lambda: self._subscribers.remove(callback)
 
+    @property
+    def shared(self) -> bool:
+        """Whether other machines may use the same database."""
+        return self.dialect.shared
+
     def close(self) -> None:
         """Close this thread's connection; the next transaction opens a new one."""
         self.dialect.database.close()

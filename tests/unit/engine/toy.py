@@ -2,7 +2,7 @@
 
 Each item is a file in the directory ``home``; the Ansible module notes every change in ``changes.log`` there, so that
 a test can tell whether anything was done twice. A comment ``refuse`` makes the item fail, ``crash`` the module, and
-``sleep N`` take its time.
+``sleep N`` take its time; ``hold N`` does that with the node's lock, as the real Ansible modules have it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ ROOT = Path(__file__).parents[3]
 
 MODULE = """
 import os, time
+from contextlib import nullcontext
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.wcp360.hosting.plugins.module_utils.items import lock_or_fail
 
 def one(module, item):
     result = {"id": item["id"], "changed": False, "failed": False, "msg": "", "diff": [], "not_checked": ""}
@@ -27,7 +29,7 @@ def one(module, item):
     if before == after:
         return result
     if not module.check_mode:
-        if after.startswith("sleep"):
+        if after.startswith(("sleep", "hold")):
             time.sleep(float(after.split()[1]))
         with open(os.path.join(item["home"], "changes.log"), "a") as log:
             log.write(item["name"] + "\\n")
@@ -40,8 +42,11 @@ def one(module, item):
     return result | {"changed": True, "diff": diff}
 
 def main():
-    module = AnsibleModule({"items": {"type": "list", "elements": "dict"}}, supports_check_mode=True)
-    items = [one(module, item) for item in module.params["items"]]
+    arguments = {"items": {"type": "list", "elements": "dict"}, "lock_timeout": {"type": "int", "default": 1}}
+    module = AnsibleModule(arguments, supports_check_mode=True)
+    locks = not module.check_mode and any(item.get("comment", "").startswith("hold") for item in module.params["items"])
+    with lock_or_fail(module) if locks else nullcontext():
+        items = [one(module, item) for item in module.params["items"]]
     module.exit_json(changed=any(item["changed"] for item in items), items=items)
 
 main()
@@ -106,6 +111,7 @@ def make_collection(path: Path) -> Path:
     for name, text in files.items():
         (path / name).parent.mkdir(parents=True, exist_ok=True)
         (path / name).write_text(text)
+    (path / "plugins/module_utils").symlink_to(ROOT / "plugins/module_utils", target_is_directory=True)
     (path / "plugins/callback").symlink_to(ROOT / "plugins/callback", target_is_directory=True)
     (path / "plugins/plugin_utils").symlink_to(ROOT / "plugins/plugin_utils", target_is_directory=True)
     return path
