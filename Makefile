@@ -66,8 +66,9 @@ format: $(TOOLS) ## put the code into the project's format
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-docs: $(TOOLS) ## write docs/operations.md anew from the declarations
+docs: $(TOOLS) ## write docs/operations.md and the tables of the roles anew from the declarations
 	$(BIN)/python -m wcp360.api.docs > docs/operations.md
+	$(BIN)/python -m tests.ecosystem.role_tables
 
 clean-hosts: ## remove every test host that this checkout started
 	@python3 tests/hosts/hosts.py down --all
