@@ -1,6 +1,6 @@
 # Everything runs in .venv, which is made here. `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-clean test check format docs clean-hosts
+.PHONY: help demo demo-clean test check format docs benchmarks clean-hosts
 SHELL := /bin/sh
 BIN := .venv/bin
 # The stamps carry a digest of pyproject.toml: a changed dependency installs again, a touched file does not.
@@ -69,6 +69,11 @@ format: $(TOOLS) ## put the code into the project's format
 docs: $(TOOLS) ## write docs/operations.md and the tables of the roles anew from the declarations
 	$(BIN)/python -m wcp360.api.docs > docs/operations.md
 	$(BIN)/python -m tests.ecosystem.role_tables
+
+benchmarks: $(TOOLS) ## measure, and write docs/benchmarks.md (BENCH='change scale' for some of them)
+	@$(BIN)/python tests/hosts/hosts.py collections >/dev/null
+	@$(BIN)/python tests/hosts/hosts.py build >/dev/null
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python benchmarks/run.py $(BENCH)
 
 clean-hosts: ## remove every test host that this checkout started
 	@python3 tests/hosts/hosts.py down --all
