@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 HOME_BASE = "/home"
+# What is removed and not purged is kept here for a while.
+HOME_TRASH = f"{HOME_BASE}/.wcp360-trash"
 
 
 def home_of(name: str) -> str:

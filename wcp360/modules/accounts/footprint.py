@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from wcp360.core.footprint import Footprint, Footprints, Shared
-from wcp360.core.homes import HOME_BASE
+from wcp360.core.homes import HOME_TRASH
 
 KEYS = "/etc/wcp360/ssh"
 
 
 def account(entry: Mapping[str, Any]) -> Footprint:
-    """An account has its home, its keys and the slice in which its processes are."""
+    """An account has its home and its keys."""
     name = entry["name"]
-    paths = {entry["home"], f"{KEYS}/current/{name}", f"{KEYS}/generations"}
-    return Footprint(frozenset(paths), frozenset({f"account {name}"}))
+    paths = {entry["home"], f"{KEYS}/current/{name}"}
+    return Footprint(frozenset(paths), frozenset({f"account {name}", HOME_TRASH}))
 
 
 SERVER = Footprint(
@@ -26,7 +26,7 @@ SERVER = Footprint(
             "/etc/systemd/system/wcp360-trash.service",
             "/etc/systemd/system/wcp360-trash.timer",
             "/etc/cron.daily/wcp360-trash",
-            f"{HOME_BASE}/.wcp360-trash",
+            HOME_TRASH,
             "/usr/local/lib/wcp360",
             "/var/lib/wcp360",
             "/var/log/wcp360",

@@ -6,16 +6,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from wcp360.core.footprint import Footprint, Footprints, Shared
+from wcp360.core.homes import HOME_TRASH
 
 PACKAGES = frozenset({"package"})
 NGINX, PHP = "/etc/nginx/wcp360", "/etc/wcp360/php"
 
 
 def pool(entry: Mapping[str, Any]) -> Footprint:
-    """A tenant's PHP master has its configuration, its state and its logs."""
+    """A tenant's PHP master has its configuration, its state and its logs.
+
+    What is removed is moved into a trash first: by its name that one may be made, and what lies in it is another's.
+    """
     name = entry["name"]
     paths = {f"{PHP}/current/{name}.conf", f"/var/lib/wcp360/php/{name}", f"/var/log/wcp360/php/{name}"}
-    return Footprint(frozenset(paths), frozenset({f"service php-{name}"}))
+    names = {f"service php-{name}", "/var/lib/wcp360/php/.trash", "/var/log/wcp360/php/.trash"}
+    return Footprint(frozenset(paths), frozenset(names))
 
 
 def site(entry: Mapping[str, Any]) -> Footprint:
@@ -26,12 +31,13 @@ def site(entry: Mapping[str, Any]) -> Footprint:
         f"{entry['home']}/web/{name}",
         f"/var/log/wcp360/nginx/{name}",
     }
-    return Footprint(frozenset(paths))
+    return Footprint(frozenset(paths), frozenset({"/var/log/wcp360/nginx/.trash", HOME_TRASH}))
 
 
-# How large Nginx's tables are depends on all sites; a site is served only when Nginx has read it.
+# How large Nginx's tables are depends on all sites, its pages are all sites'; and a site is served only when Nginx has
+# read it.
 SITES = Shared(
-    always=Footprint(frozenset({f"{NGINX}/current/http.conf"}), frozenset({"service nginx"})),
+    always=Footprint(frozenset({f"{NGINX}/current/http.conf", f"{NGINX}/current/pages"}), frozenset({"service nginx"})),
     server=Footprint(
         frozenset(
             {
@@ -66,7 +72,7 @@ POOLS = Shared(
                 PHP,
             }
         ),
-        frozenset({"service wcp360-php-idle.timer"}),
+        frozenset({"service php-idle"}),
         PACKAGES,
     )
 )
