@@ -28,6 +28,8 @@ class DesiredPart(Part):
         super().__init__(tables, writable=writable)
         # Targets that got a new revision in this transaction: a second call must not count another one.
         self.bumped: set[tuple[Ref, str]] = set()
+        # Names that were looked for in this transaction, and that nobody holds.
+        self._free: set[str] = set()
         # Previews that were to be applied exactly, and now are not what is wanted any more.
         self.overtaken: set[tuple[str, Ref, str]] = set()
 
@@ -171,11 +173,12 @@ class DesiredPart(Part):
         self.kept.drop_claims(owner)
         held = set() if self.kept.was_born(owner) else self._hold(owner, names)
         wanted = sorted(names - held)
-        for row in self._claimed(wanted):
+        for row in self._claimed([name for name in wanted if name not in self._free]):
             raise Conflict(f"{row['hostname']} is in use already; choose another name.", code="hostname_taken")
         of = {"kind": owner.kind, "name": owner.name, "tenant": tenant, "leaving": 0}
         for name in wanted:
             self.kept.add_claim({"hostname": name, "reversed": _reversed(name), **of})
+        self._free -= names
 
     def _hold(self, owner: Ref, names: set[str]) -> set[str]:
         """Mark which of the owner's names leave; return those that stay."""
@@ -204,6 +207,8 @@ class DesiredPart(Part):
         condition = f'"hostname" IN ({marks}) OR ("reversed" >= ? AND "reversed" < ?)'
         rows = fetch(self.tables.claim, condition, [*above, first, end]) + self.kept.claims(above, first, end)
         rows.sort(key=lambda row: str(row["reversed"]))
+        if all(row["hostname"] != hostname for row in rows):
+            self._free.add(hostname)
         return [Claim(row["hostname"], ref_of(row), row["tenant"], leaving=bool(row["leaving"])) for row in rows]
 
     def release_claims(self, refs: Iterable[Ref]) -> None:

@@ -121,6 +121,11 @@ def _check_names(state: State, ref: Ref, tenant: str, aliases: tuple[str, ...], 
         if any(is_within(name, parent) for parent in reserved):
             raise _wrong_name(field, f"{name} belongs to the panel itself and cannot be a tenant's domain.")
         for claim in state.claims_near(name):
+            if claim.leaving and claim.tenant == tenant and claim.hostname == name and claim.owner != ref:
+                raise Conflict(
+                    f"{name} is still served by {claim.owner.name}, which has given it up. Wait until that is applied.",
+                    code="name_taken",
+                )
             if claim.tenant != tenant or (claim.hostname == name and claim.owner != ref):
                 raise Conflict(
                     f"{name} is taken, or lies above or below a name of another tenant. Choose another name, or have "
