@@ -57,6 +57,11 @@ class Warm:
     def __exit__(self, *error: object) -> None:
         self.stop()
 
+    @property
+    def pid(self) -> int:
+        """The parent's process id, or 0."""
+        return self._parent.pid if self._parent else 0
+
     def start(self) -> None:
         """Begin to start a parent, unless there is one or the last one has just failed; does not wait."""
         with self._lock:
