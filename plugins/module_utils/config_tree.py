@@ -13,6 +13,7 @@ from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_model i
     SHARED,
     Content,
     Generation,
+    Unread,
     Wanted,
     compose,
     conflicts,
@@ -21,7 +22,7 @@ from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_model i
     wanted_files,
 )
 from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_scan import foreign_claims
-from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_scratch import Scratch
+from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_scratch import Rewriter, Scratch
 from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_store import CURRENT, Store, read_content
 from ansible_collections.wcp360.hosting.plugins.module_utils.items import ItemError, ItemResult
 
@@ -32,7 +33,7 @@ class ConfigTree:
     def __init__(self, params: dict[str, Any]) -> None:
         self.params = params
         self.store = Store(params["path"], mode_of(params["directory_mode"]))
-        self.before = self.store.load()
+        self.before = self.store.load({SHARED, *(item["id"] for item in params["items"])})
         self.after = self.before
         self.entries = Entries(params["entries"])
         self.results: dict[str, ItemResult] = {}
@@ -62,10 +63,22 @@ class ConfigTree:
     def apply(self) -> None:
         """Write the new generation when anything differs, then the files by which the service finds it."""
         if self.changed:
+            self._mark_plain()
             self.store.write(self.before, self.after, self.params["keep_generations"])
         common = self.results.get(self.params["shared_id"])
         if common is not None and not common.failed:
             self.entries.write()
+
+    def _mark_plain(self) -> None:
+        """Record which files the checker can read where they are, so that the next call need not copy them."""
+        if self.params["checker"] is None:
+            return
+        rewriter = Rewriter(self.params["checker"], self.params["path"])
+        self.after.rewritten = rewriter.digest
+        for path, content in self.after.files.items():
+            plain = content.plain if isinstance(content, Unread) else not rewriter.finds(content.data)
+            if plain and (not isinstance(content, Unread) or self.before.rewritten == rewriter.digest):
+                self.after.plain.add(path)
 
     @property
     def changed(self) -> bool:
@@ -127,6 +140,7 @@ class ConfigTree:
         if not scratch.binary:
             self._not_checked(checker["service"], changing)
             return
+        scratch.links = scratch.rewriter.digest == self.before.rewritten
         with scratch:
             for key, message in self._verdict(scratch, changing).items():
                 if key:
@@ -216,7 +230,7 @@ def removal(params: dict[str, Any]) -> list[ItemResult]:
     return list(results.values())
 
 
-def _diff(path: str, old: Content | None, new: Content | None) -> dict[str, str]:
+def _diff(path: str, old: Content | Unread | None, new: Content | Unread | None) -> dict[str, str]:
     same = old is not None and new is not None and old.attributes == new.attributes
     return {
         "before_header": path if same or old is None else f"{path} ({old.attributes})",

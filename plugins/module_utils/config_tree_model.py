@@ -11,6 +11,7 @@ import hashlib
 import json
 import pwd
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -43,6 +44,27 @@ class Content:
         return digest_of([self.attributes.encode(), self.data])
 
 
+class Unread:
+    """A file of an item that the call does not list: left as it is, and read only where somebody asks for it.
+
+    Among thousands of items one is changed as fast as among few. ``plain`` says that it holds no path which a scratch
+    copy would have to lead elsewhere. Equal to itself alone.
+    """
+
+    def __init__(self, path: str, plain: bool, read: Callable[[str], Content | None]) -> None:
+        self.path = path
+        self.plain = plain
+        self._read = read
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in ("data", "mode", "uid", "gid", "attributes", "fingerprint"):
+            raise AttributeError(name)
+        content = self._read(self.path)
+        if content is None:
+            raise ItemError(f"{self.path} was taken away or exchanged while it was looked at. Retry.")
+        return getattr(content, name)
+
+
 @dataclass(frozen=True)
 class ItemRecord:
     """What the manifest keeps of one item.
@@ -61,15 +83,18 @@ class Generation:
     """One generation: the managed files by relative path, who owns each of them, and the foreign files' paths.
 
     ``recorded`` are the fingerprints of what WCP360 wrote (what is there may have been edited since), ``raw`` those of
-    the shared files before the generation's own digest was put in.
+    the shared files before the generation's own digest was put in. ``plain`` are the paths of files in which a scratch
+    copy rewrites nothing, as long as what it rewrites is what ``rewritten`` is the digest of.
     """
 
-    files: dict[str, Content] = field(default_factory=dict)
+    files: dict[str, Content | Unread] = field(default_factory=dict)
     owners: dict[str, str] = field(default_factory=dict)
     items: dict[str, ItemRecord] = field(default_factory=dict)
     foreign: set[str] = field(default_factory=set)
     recorded: dict[str, str] = field(default_factory=dict)
     raw: dict[str, str] = field(default_factory=dict)
+    plain: set[str] = field(default_factory=set)
+    rewritten: str = ""
     base: str = ""
     digest: str = ""
 
@@ -100,25 +125,34 @@ class Generation:
     def manifest(self) -> bytes:
         """Return the manifest as it is stored beside the files."""
         files = {
-            path: {"item": owner, "sum": self.recorded[path], "raw": self.raw.get(path, "")}
+            path: {
+                "item": owner,
+                "sum": self.recorded[path],
+                "raw": self.raw.get(path, ""),
+                **({"plain": 1} if path in self.plain else {}),
+            }
             for path, owner in self.owners.items()
         }
         items = {
             key: {"base": record.base, "digest": record.digest, "claims": list(record.claims)}
             for key, record in self.items.items()
         }
-        document = {"version": 1, "base": self.base, "generation": self.digest, "files": files, "items": items}
-        return json.dumps(document, indent=1, sort_keys=True).encode() + b"\n"
+        document = {"version": 1, "base": self.base, "generation": self.digest, "rewritten": self.rewritten}
+        # Without indentation: with it the slow encoder is used, and thousands of items cost half a second.
+        return json.dumps({**document, "files": files, "items": items}, sort_keys=True).encode() + b"\n"
 
     def read_manifest(self, data: bytes) -> None:
         """Take owners, digests and claims from a stored manifest."""
         document = json.loads(data)
         self.base, self.digest = document["base"], document["generation"]
+        self.rewritten = document.get("rewritten", "")
         for path, entry in document["files"].items():
             self.owners[path] = entry["item"]
             self.recorded[path] = entry["sum"]
             if entry["raw"]:
                 self.raw[path] = entry["raw"]
+            if entry.get("plain"):
+                self.plain.add(path)
         for key, entry in document["items"].items():
             self.items[key] = ItemRecord(entry["base"], entry["digest"], tuple(entry["claims"]))
 
@@ -135,11 +169,7 @@ class Wanted:
 
 def digest_of(parts: list[bytes]) -> str:
     """Return a short digest over parts, each preceded by its length so that no two lists collide."""
-    total = hashlib.sha256()
-    for part in parts:
-        total.update(b"%d:" % len(part))
-        total.update(part)
-    return total.hexdigest()[:DIGEST_LENGTH]
+    return hashlib.sha256(b"".join(b"%d:%s" % (len(part), part) for part in parts)).hexdigest()[:DIGEST_LENGTH]
 
 
 def digest_of_prints(prints: dict[str, str]) -> str:

@@ -11,14 +11,37 @@ import subprocess
 import tempfile
 from typing import Any
 
-from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_model import Content
+from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_model import (
+    Content,
+    Unread,
+    digest_of,
+)
 
 PREFIX = "wcp360-check-"
+MEMORY = ("/run", "/dev/shm")  # noqa: S108  only a directory of our own in it is used, made by mkdtemp
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Larger files (GeoIP tables, dhparam collections) are linked to: they hold no paths and copying them costs time.
 LARGEST_COPY = 1024 * 1024
 CHECK_SECONDS = 120
 MESSAGE_LIMIT = 2000
+
+
+class Rewriter:
+    """Finds the paths in a configuration's text that a scratch copy leads into itself."""
+
+    def __init__(self, checker: dict[str, Any], tree_path: str) -> None:
+        prefixes = sorted({*checker["trees"], *checker["redirect"], tree_path}, key=len, reverse=True)
+        words = "|".join(re.escape(prefix.rstrip("/")) for prefix in prefixes)
+        # What is opened in its place must be there already: otherwise the checker would make it.
+        kept = [path for path in checker.get("keep") or [] if os.path.exists(path)]
+        but = f"(?!(?:{'|'.join(map(re.escape, kept))})(?=[\\s;\"']))" if kept else ""
+        text = rf"(?<![\w./-]){but}((?:{words})(?=[/\s;\"'),:]|$)[^\s;\"'{{}}()]*)"
+        self.paths = re.compile(text.encode(), re.MULTILINE)
+        self.digest = digest_of([text.encode()])
+
+    def finds(self, data: bytes) -> bool:
+        """Tell whether there is anything to rewrite."""
+        return self.paths.search(data) is not None
 
 
 class Scratch:
@@ -30,10 +53,11 @@ class Scratch:
     def __init__(self, checker: dict[str, Any], tree_path: str) -> None:
         self.checker = checker
         self.tree_path = tree_path
-        self.staged: dict[str, Content] = {}
-        prefixes = sorted({*checker["trees"], *checker["redirect"], tree_path}, key=len, reverse=True)
-        words = "|".join(re.escape(prefix.rstrip("/")) for prefix in prefixes)
-        self._paths = re.compile(rf"(?<![\w./-])((?:{words})(?=[/\s;\"'),:]|$)[^\s;\"'{{}}()]*)".encode(), re.MULTILINE)
+        self.staged: dict[str, Content | Unread] = {}
+        self.rewriter = Rewriter(checker, tree_path)
+        # Whether files that are known to hold nothing to rewrite are linked to instead of copied.
+        self.links = False
+        self._made: set[str] = set()
 
     @property
     def binary(self) -> str:
@@ -42,7 +66,7 @@ class Scratch:
 
     def __enter__(self) -> Scratch:
         remove_leftovers()
-        self.root = tempfile.mkdtemp(prefix=PREFIX)
+        self.root = tempfile.mkdtemp(prefix=PREFIX, dir=_parent())
         self._lock = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         try:
@@ -61,7 +85,7 @@ class Scratch:
         """Return where the staged generation lies."""
         return f"{self.root}{self.tree_path}/current"
 
-    def check(self, files: dict[str, Content]) -> str:
+    def check(self, files: dict[str, Content | Unread]) -> str:
         """Return what the checker says against the configuration with these files, empty when it takes it."""
         self._stage(files)
         argv = [self.binary, *(self._expand(word) for word in self.checker["argv"][1:])]
@@ -74,7 +98,7 @@ class Scratch:
             [self.binary, *(self._expand(word).replace("{file}", path) for word in self.checker["argv"][1:])]
         )
 
-    def stage(self, files: dict[str, Content]) -> None:
+    def stage(self, files: dict[str, Content | Unread]) -> None:
         """Put these files into the staged generation without checking."""
         self._stage(files)
 
@@ -107,12 +131,18 @@ class Scratch:
         found = re.findall(re.escape(self.staged_path) + r"/([A-Za-z0-9._@+/-]+)", message)
         return list(dict.fromkeys(name.rstrip(".") if name not in self.staged else name for name in found))
 
-    def _stage(self, files: dict[str, Content]) -> None:
+    def _stage(self, files: dict[str, Content | Unread]) -> None:
         for relative in self.staged.keys() - files.keys():
             os.unlink(os.path.join(self.staged_path, relative))
         for relative, content in files.items():
-            if self.staged.get(relative) != content:
-                self._write(os.path.join(self.staged_path, relative), self._rewrite(content.data))
+            if self.staged.get(relative) == content:
+                continue
+            path = f"{self.staged_path}/{relative}"
+            if self.links and isinstance(content, Unread) and content.plain:
+                self._directory(path)
+                os.symlink(content.path, path)
+            else:
+                self._write(path, self._rewrite(content.data))
         os.makedirs(self.staged_path, exist_ok=True)
         self.staged = dict(files)
 
@@ -173,7 +203,7 @@ class Scratch:
         self._write(target, data if b"\0" in data else self._rewrite(data))
 
     def _rewrite(self, data: bytes) -> bytes:
-        return self._paths.sub(self._redirected, data)
+        return self.rewriter.paths.sub(self._redirected, data)
 
     def _redirected(self, match: re.Match[bytes]) -> bytes:
         path = match.group(1)
@@ -181,18 +211,32 @@ class Scratch:
         os.makedirs(self.root + os.path.dirname(literal), exist_ok=True)
         return self.root.encode() + path
 
+    def _directory(self, path: str) -> None:
+        parent = path.rpartition("/")[0]
+        if parent not in self._made:
+            os.makedirs(parent, exist_ok=True)
+            self._made.add(parent)
+
     def _write(self, path: str, data: bytes) -> None:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        self._directory(path)
+        if os.path.islink(path):
+            os.unlink(path)
         with open(path, "wb") as stream:
             stream.write(data)
 
 
+def _parent() -> str:
+    # In memory, where thousands of files cost next to nothing. The directory itself is nobody else's in any case.
+    places = [place for place in MEMORY if os.path.ismount(place) and os.access(place, os.W_OK)]
+    return [*places, tempfile.gettempdir()][0]
+
+
 def remove_leftovers() -> None:
     """Remove the scratch directories of runs that were killed; those in use hold a lock and stay."""
-    directory = tempfile.gettempdir()
-    for name in os.listdir(directory):
-        if name.startswith(PREFIX):
-            _remove_leftover(os.path.join(directory, name))
+    for directory in {_parent(), tempfile.gettempdir()}:
+        for name in os.listdir(directory):
+            if name.startswith(PREFIX):
+                _remove_leftover(os.path.join(directory, name))
 
 
 def _remove_leftover(path: str) -> None:

@@ -36,6 +36,7 @@ _CHECKER: dict[str, Any] = {
     "argv": {"type": "list", "elements": "str", "required": True},
     "trees": {"type": "list", "elements": "path", "default": []},
     "redirect": {"type": "list", "elements": "path", "default": ["/var/log", "/run", "/var/run"]},
+    "keep": {"type": "list", "elements": "path", "default": []},
     "overlay": {"type": "list", "elements": "dict", "default": [], "options": _OVERLAY},
     "per_file": {"type": "bool", "default": False},
 }

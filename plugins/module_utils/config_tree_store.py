@@ -9,12 +9,15 @@ import secrets
 import shutil
 import stat
 import tempfile
+from collections.abc import Container, Iterator
 
 from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_model import (
     MANIFEST,
     Content,
     Generation,
+    Unread,
 )
+from ansible_collections.wcp360.hosting.plugins.module_utils.faults import point
 from ansible_collections.wcp360.hosting.plugins.module_utils.items import ItemError
 
 MARKER = ".config_tree"
@@ -36,8 +39,11 @@ class Store:
         """Return the path through which the service reads."""
         return os.path.join(self.path, CURRENT)
 
-    def load(self) -> Generation:
-        """Return the current generation, empty where there is none. Raises ItemError when the path is not ours."""
+    def load(self, owners: Container[str] | None = None) -> Generation:
+        """Return the current generation, empty where there is none. Raises ItemError when the path is not ours.
+
+        Only files of these ``owners`` are read at once; None means everybody's.
+        """
         generation = Generation()
         if not self._is_ours():
             return generation
@@ -52,13 +58,15 @@ class Store:
             raise ItemError(
                 f"The record {manifest} cannot be read ({error}). Restore it or move {self.path} away."
             ) from error
-        for relative in _walk(root):
-            if relative in generation.owners:
-                content = read_content(os.path.join(root, relative))
-                if content is not None:
-                    generation.files[relative] = content
-            elif relative != MANIFEST:
-                generation.foreign.add(relative)
+        for relative, regular in _walk(root):
+            if relative not in generation.owners:
+                generation.foreign |= {relative} - {MANIFEST}
+            elif owners is not None and generation.owners[relative] not in owners:
+                if regular:
+                    plain = relative in generation.plain
+                    generation.files[relative] = Unread(f"{root}/{relative}", plain, read_content)
+            elif content := read_content(f"{root}/{relative}"):
+                generation.files[relative] = content
         return generation
 
     def _is_ours(self) -> bool:
@@ -112,30 +120,29 @@ class Store:
         old_root = self._current_directory()
         staging = tempfile.mkdtemp(prefix=STAGING, dir=self.path)
         self._fill(staging, old_root, before, after)
+        point("tree.staged")
         name = self._place(staging, after.digest, old_root)
+        point("tree.before_swap")
         self._swap(name)
-        self._verify(after)
+        point("tree.after_swap")
+        self._verify(before, after)
         self._prune(name, keep)
 
     def _fill(self, staging: str, old_root: str | None, before: Generation, after: Generation) -> None:
+        for parent in {os.path.dirname(relative) for relative in (*after.foreign, *after.files)}:
+            os.makedirs(f"{staging}/{parent}", mode=0o755, exist_ok=True)
         for relative in sorted(after.foreign):
-            self._parents(staging, relative)
-            os.link(os.path.join(str(old_root), relative), os.path.join(staging, relative), follow_symlinks=False)
+            os.link(f"{old_root}/{relative}", f"{staging}/{relative}", follow_symlinks=False)
         for relative, content in after.files.items():
-            self._parents(staging, relative)
-            target = os.path.join(staging, relative)
+            target = f"{staging}/{relative}"
             if before.files.get(relative) == content:
-                os.link(os.path.join(str(old_root), relative), target, follow_symlinks=False)
+                os.link(f"{old_root}/{relative}", target, follow_symlinks=False)
             else:
                 write_content(target, content)
         write_content(os.path.join(staging, MANIFEST), Content(after.manifest(), 0o600, os.geteuid(), os.getegid()))
         for directory, _subdirectories, _files in os.walk(staging):
             os.chmod(directory, self.directory_mode)
         _sync_file_system(staging)
-
-    def _parents(self, root: str, relative: str) -> None:
-        parent = os.path.dirname(os.path.join(root, relative))
-        os.makedirs(parent, mode=0o755, exist_ok=True)
 
     def _place(self, staging: str, digest: str, old_root: str | None) -> str:
         name, count = digest, 1
@@ -155,10 +162,10 @@ class Store:
         os.rename(link, self.current)
         _sync_directory(self.path)
 
-    def _verify(self, after: Generation) -> None:
+    def _verify(self, before: Generation, after: Generation) -> None:
         for relative, content in after.files.items():
             path = os.path.join(self.current, relative)
-            if read_content(path) != content:
+            if before.files.get(relative) != content and read_content(path) != content:
                 raise ItemError(f"{path} is not what was written to it a moment ago. Look for what else writes there.")
 
     def _prune(self, current: str, keep: int) -> None:
@@ -201,12 +208,14 @@ def write_content(path: str, content: Content) -> None:
         os.fchmod(descriptor, content.mode)
 
 
-def _walk(root: str) -> list[str]:
-    found = []
-    for directory, subdirectories, files in os.walk(root):
-        links = [name for name in subdirectories if os.path.islink(os.path.join(directory, name))]
-        found += [os.path.relpath(os.path.join(directory, name), root) for name in files + links]
-    return found
+def _walk(root: str, below: str = "") -> Iterator[tuple[str, bool]]:
+    """Yield the relative path of everything but directories, and whether it is a regular file."""
+    with os.scandir(f"{root}/{below}") as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _walk(root, f"{below}{entry.name}/")
+            else:
+                yield below + entry.name, entry.is_file(follow_symlinks=False)
 
 
 def _remove(path: str) -> None:

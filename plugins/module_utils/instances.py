@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.wcp360.hosting.plugins.module_utils import instances_ask
+from ansible_collections.wcp360.hosting.plugins.module_utils.faults import point
 from ansible_collections.wcp360.hosting.plugins.module_utils.instances_process import Processes
 from ansible_collections.wcp360.hosting.plugins.module_utils.instances_systemd import Systemd
 from ansible_collections.wcp360.hosting.plugins.module_utils.items import ItemResult, finish, lock_or_fail
@@ -20,6 +21,8 @@ UNIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9:_.@\\-]{0,199}", re.ASCII)
 WORKERS = 16
 POLL_SECONDS = 0.02
 LOOK_SECONDS = 0.5
+# A new service on demand is started once, so that it is known to run. Of many new ones only the first: the others wait.
+MOST_TRIED = 8
 
 Spec = dict[str, Any]
 
@@ -60,7 +63,8 @@ def _plan_all(module: Any, manager: Any) -> list[Plan]:
         # New limits in a unit file count from here on, also where nothing is started.
         manager.prepare([plan.spec for plan in sound])
     seen = manager.observe([plan.spec for plan in sound]) if sound else {}
-    asked = [plan for plan in sound if plan.wanted and seen[plan.spec["id"]]["running"]]
+    # Asking one that waits would start it; it reads what is on disk when it is needed.
+    asked = [plan for plan in sound if plan.wanted and seen[plan.spec["id"]]["awake"]]
     answers = dict(zip([plan.spec["id"] for plan in asked], _in_parallel(_ask, asked), strict=True))
     for plan in sound:
         _decide(plan, seen[plan.spec["id"]], answers.get(plan.spec["id"], ""), manager, module.check_mode)
@@ -95,12 +99,15 @@ def _decide(plan: Plan, seen: dict[str, Any], answer: str, manager: Any, check: 
             plan.result.fail(f"{spec['executable']} is not installed, so {spec['name']} cannot be started.")
             return
         plan.result.not_checked = f"{spec['executable']} is not installed yet, so {spec['name']} could not be asked."
-    plan.actions = _actions(spec, seen, answer == plan.wanted)
-    if not plan.actions:
+    plan.actions = _actions(spec, seen, answer == plan.wanted or not seen["awake"])
+    waits = spec.get("on_demand") and manager.has_enablement
+    # That a service which comes and goes reads its file again is no change of what is on the node.
+    if not plan.actions - ({"reload"} if waits else set()):
         return
     plan.result.changed = True
-    before = _describe(manager, seen["running"] or (seen["lingering"] and not _up(spec)), answer, seen["enabled"])
-    after = "" if spec["state"] == "absent" else _describe(manager, _up(spec), plan.wanted, spec["enabled"])
+    was_up = seen["running"] or (seen["lingering"] and not _up(spec))
+    before = _describe(manager, was_up, answer, seen["enabled"], waits)
+    after = "" if spec["state"] == "absent" else _describe(manager, _up(spec), plan.wanted, spec["enabled"], waits)
     header = f"service {spec['name']}"
     plan.result.diff = [{"before_header": header, "after_header": header, "before": before, "after": after}]
 
@@ -124,9 +131,9 @@ def _actions(spec: Spec, seen: dict[str, Any], same: bool) -> set[str]:
     return actions
 
 
-def _describe(manager: Any, running: bool, generation: str, enabled: bool) -> str:
-    words = ["running" if running else "stopped"]
-    if running and generation:
+def _describe(manager: Any, running: bool, generation: str, enabled: bool, waits: bool) -> str:
+    words = [("starts on demand" if waits else "running") if running else "stopped"]
+    if running and generation and not waits:
         words.append(f"generation {generation}")
     if manager.has_enablement:
         words.append("enabled" if enabled else "disabled")
@@ -138,9 +145,18 @@ def _apply(manager: Any, plans: list[Plan], wait: float) -> None:
     if not plans:
         return
     manager.mark([plan.spec for plan in plans])
+    starting = [
+        plan for plan in plans if "start" in plan.actions and plan.spec.get("on_demand") and manager.has_enablement
+    ]
+    for plan in starting[MOST_TRIED:]:
+        plan.spec["only_socket"] = True
     for action in ("enable", "disable", "stop", "forget", "start", "reload"):
         _perform(manager, [plan for plan in plans if action in plan.actions], action)
-    going = [plan for plan in plans if _up(plan.spec) and plan.actions & {"start", "reload"}]
+    going = [
+        plan
+        for plan in plans
+        if _up(plan.spec) and plan.actions & {"start", "reload"} and not plan.spec.get("only_socket")
+    ]
     lost = _settle(manager, going, wait)
     if lost:
         # A reload onto something that the service does not take may have killed it: it gets one fresh start.
@@ -148,7 +164,9 @@ def _apply(manager: Any, plans: list[Plan], wait: float) -> None:
         lost = _settle(manager, lost, wait)
     states = manager.observe([plan.spec for plan in plans])
     for plan in plans:
-        _conclude(manager, plan, states[plan.spec["id"]], plan in lost)
+        state = states[plan.spec["id"]]
+        silent = bool(plan.spec.get("only_socket")) and not state["running"]
+        _conclude(manager, plan, state, plan in lost or silent)
 
 
 def _perform(manager: Any, plans: list[Plan], action: str) -> None:
@@ -158,7 +176,9 @@ def _perform(manager: Any, plans: list[Plan], action: str) -> None:
         for plan in plans:
             if instances_ask.is_stamped(plan.spec):
                 instances_ask.remove_stamp(plan.spec)
+    point(f"instances.before_{action}")
     errors = getattr(manager, action)([plan.spec for plan in plans]) or {}
+    point(f"instances.after_{action}")
     for plan in plans:
         plan.result.msg = errors.get(plan.spec["id"], plan.result.msg)
 

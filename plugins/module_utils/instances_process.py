@@ -86,7 +86,8 @@ class Processes:
 
     def _state(self, spec: dict[str, Any]) -> dict[str, Any]:
         running = bool(spec["command"]) and find(spec) is not None
-        return {"running": running, "lingering": running, "enabled": True, "partly_enabled": False, "missing": False}
+        up = {"running": running, "awake": running, "lingering": running}
+        return {**up, "enabled": True, "partly_enabled": False, "missing": False}
 
 
 def find(spec: dict[str, Any]) -> int | None:

@@ -27,10 +27,15 @@ class Systemd:
         self.sizes: dict[str, int] = {}
 
     def observe(self, specs: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        """Return per item id: running, lingering (something of it must still be stopped), enabled, stale, missing."""
+        """Return per item id: running, awake, lingering (something must still be stopped), enabled, stale, missing.
+
+        A service on demand runs when its socket listens; it is awake while its process is there.
+        """
         units = {name: {} for spec in specs for name in _units(spec)}
         self._read_properties(units)
-        return {spec["id"]: _judge([units[name] for name in _units(spec)]) for spec in specs}
+        return {
+            spec["id"]: _judge([units[name] for name in _units(spec)], bool(spec.get("on_demand"))) for spec in specs
+        }
 
     def prepare(self, specs: list[dict[str, Any]]) -> None:
         """Make systemd read the unit files where they changed since it did."""
@@ -45,7 +50,7 @@ class Systemd:
 
     def enable(self, specs: list[dict[str, Any]]) -> dict[str, str]:
         """Have the units start at boot."""
-        _systemctl("enable", *_all_units(specs))
+        _systemctl("enable", *[name for spec in specs for name in _at_boot(spec)])
         return {}
 
     def disable(self, specs: list[dict[str, Any]]) -> dict[str, str]:
@@ -58,7 +63,8 @@ class Systemd:
         units = _all_units(specs)
         # A unit that failed too often in a short time is refused until its counter is reset.
         _systemctl("reset-failed", *units)
-        _systemctl("start", *units)
+        waiting = {spec["unit"] for spec in specs if spec.get("only_socket")}
+        _systemctl("start", *[name for name in units if name not in waiting])
         return {}
 
     def reload(self, specs: list[dict[str, Any]]) -> dict[str, str]:
@@ -112,12 +118,19 @@ def _all_units(specs: list[dict[str, Any]]) -> list[str]:
     return [name for spec in specs for name in reversed(_units(spec))]
 
 
-def _judge(units: list[dict[str, str]]) -> dict[str, Any]:
+def _at_boot(spec: dict[str, Any]) -> list[str]:
+    return [spec["socket_unit"]] if spec.get("on_demand") else list(reversed(_units(spec)))
+
+
+def _judge(units: list[dict[str, str]], on_demand: bool) -> dict[str, Any]:
     enabled = [unit.get("UnitFileState") in ("enabled", "enabled-runtime", "alias") for unit in units]
+    up = [unit.get("ActiveState") in UP for unit in units]
+    waiting = on_demand and up[-1] and units[0].get("ActiveState") != "failed"
     return {
-        "running": all(unit.get("ActiveState") in UP for unit in units),
+        "running": all(up) or waiting,
+        "awake": all(up),
         "lingering": any(unit.get("ActiveState") in NOT_DOWN for unit in units),
-        "enabled": all(enabled),
+        "enabled": enabled[-1] if on_demand else all(enabled),
         "partly_enabled": any(enabled),
         "stale": any(unit.get("NeedDaemonReload") == "yes" for unit in units),
         "missing": any(unit.get("LoadState") != "loaded" for unit in units),

@@ -203,6 +203,7 @@ def test_a_tenant_reads_its_own_log_and_cannot_list_the_domains(panel: Panel) ->
     status, _, page = panel.host.http_get("closed.test")
     assert status == 503 and "suspended" in page
     as_tenant = "setpriv --reuid 20000 --regid 20000 --clear-groups"
+    time.sleep(1)  # lines are brought to the site's log by a service
     assert "200" in panel.host.run(f"{as_tenant} cat /var/log/wcp360/nginx/steady.test/access.log").stdout
     tree = "/etc/nginx/wcp360"
     for refused in (
