@@ -201,7 +201,45 @@ def read_all(connection: socket.socket) -> bytes:
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[Panel]:
     """Return a server of the test's own with few threads and short times."""
-    limits = {"HEARTBEAT": "1", "PATIENCE": "1.5", "RECHECK": "1"}
+    limits = {"HEARTBEAT": "1", "PATIENCE": "0.5", "RECHECK": "1"}
     variables = {f"WCP360_TEST_{name}": value for name, value in limits.items()}
     with running(tmp_path, WCP360_API__THREADS="8", WCP360_API__MAX_STREAMS="3", **variables) as panel:
         yield panel
+
+
+def test_many_streams_get_every_event_once_and_in_order(tmp_path: Path) -> None:
+    """Streams that keep up are served from memory, one that resumes from the log: neither loses nor repeats any."""
+    with running(tmp_path) as panel:
+        panel.token("bolt-only", {"*"}, {"bolt"})
+        streams = [opened(panel) for _ in range(60)]
+        early = [opened(panel, caller="bolt-only") for _ in range(5)]
+        for name in ("acme", "bolt", "corp"):
+            panel.send("POST", f"{API}/tenants", {"name": name})
+        fill(panel, 40)
+        seen = [frames(stream, 43) for stream in streams]
+        assert all(each == seen[0] for each in seen)
+        ids = [event["id"] for event in seen[0]]
+        assert ids == list(range(ids[0], ids[0] + 43))
+        mine = [event for event in seen[0] if event["tenant"] == "bolt"]
+        assert mine
+        assert all(frames(stream, len(mine)) == mine for stream in early)
+        # Broken off in the middle, and resumed: the rest, whoever serves it.
+        for stream in streams:
+            stream.shutdown()
+        fill(panel, 1500)
+        with contextlib.closing(opened(panel, f"?after={ids[20]}")) as resumed:
+            rest = frames(resumed, 22 + 1500)
+        assert rest[:22] == seen[0][21:]
+        assert [event["id"] for event in rest] == list(range(ids[21], ids[21] + 1522))
+
+
+def test_two_hundred_streams_and_a_stop(tmp_path: Path) -> None:
+    """With the default settings; readers that do not answer the goodbye do not hold the server up."""
+    with running(tmp_path) as panel:
+        streams = [opened(panel) for _ in range(200)]
+        assert panel.send("GET", f"{API}/tenants").status == 200
+        took = panel.stop()
+        assert panel.process is not None
+        assert panel.process.returncode == 0
+        assert took < 15  # Nobody was waited for; benchmarks/bench_api.py has the figure.
+        assert [close_code(stream) for stream in streams] == [1001] * 200

@@ -41,7 +41,10 @@ class PatientSocket:
         return self._socket.recv(size)
 
     def await_room(self) -> None:
-        """Return once a frame fits; raise SlowReader when it does not within the patience."""
+        """Return once a frame fits; raise SlowReader when it does not within the patience.
+
+        A frame that was begun could not be followed by the one that says why the stream ends.
+        """
         self._wait(time.monotonic() + self._patience)
 
     def send(self, data: bytes) -> int:
@@ -68,6 +71,11 @@ class PatientSocket:
         """End the reading side, which wakes the thread that reads."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RD)
+
+    def finish(self) -> None:
+        """End both sides; what was sent still goes out."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def _wait(self, deadline: float) -> None:
         poll = select.poll()

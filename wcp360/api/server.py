@@ -22,7 +22,7 @@ from wcp360.core.errors import Malformed
 from wcp360.core.ids import new_id
 
 # Streams and waits end at once when told to; this is for requests that are in the middle of a transaction.
-GRACE_SECONDS = 3
+GRACE_SECONDS = 2
 # Owner and group may connect; who that is, the directory's owner decides.
 SOCKET_UMASK = 0o117
 

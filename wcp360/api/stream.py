@@ -18,6 +18,7 @@ from simple_websocket import Server
 from wcp360.api.caller import authenticate, bearer, check_origin
 from wcp360.api.patient import PatientSocket, SlowReader
 from wcp360.api.problems import answer
+from wcp360.api.pulse import Told
 from wcp360.api.services import Services
 from wcp360.core.actor import Actor
 from wcp360.core.errors import FieldError, Forbidden, Invalid, Malformed, TooManyRequests
@@ -27,6 +28,8 @@ PATH = f"{PREFIX}/stream"
 PERMISSION = "event.read"
 BATCH = 200
 MAX_MESSAGE = 1024
+GOODBYE = 0.7
+"""Seconds that a reader has to answer the end of its stream."""
 
 
 class UpgradeNeeded(Malformed):
@@ -109,26 +112,31 @@ def _serve(services: Services, ws: Server, actor: Actor, after: int) -> None:
             checked = time.monotonic()
         if ws.input_buffer:
             return _end(services, ws, 1003, "This stream only talks; close it to end it.", "talks")
-        seen = services.pulse.known
+        told, reached = _following(services, actor, after)
         try:
-            sent = _send(services, ws, actor, after)
+            for event in told:
+                ws.sock.await_room()
+                ws.sock.send(event.frame)
         except SlowReader:
             return _end(services, ws, 1013, "You read too slowly. Connect again with after=N.", "slow")
-        if sent == after:
-            services.pulse.wait(seen, 1.0)
-        after = sent
+        except OSError:
+            return None  # The reader is gone.
+        after = reached
+        services.pulse.wait(after, 1.0)
     return None
 
 
-def _send(services: Services, ws: Server, actor: Actor, after: int) -> int:
-    """Send what follows ``after`` and return the number of the last event sent."""
+def _following(services: Services, actor: Actor, after: int) -> tuple[list[Told], int]:
+    """Return the next events that the actor may see, and the number up to which these are all."""
+    known = services.pulse.known
+    told = services.pulse.since(after)
+    if told is not None:
+        return [event for event in told if actor.sees(event.tenant)], told[-1].id if told else after
     with services.store.read() as state:
-        events = state.events(tenants=actor.tenants, limit=BATCH, after=after)
-    for event in events:
-        ws.sock.await_room()
-        ws.send(event.model_dump_json())
-        after = event.id
-    return after
+        events = [Told.of(event) for event in state.events(tenants=actor.tenants, limit=BATCH, after=after)]
+    last = events[-1].id if events else after
+    # With fewer than asked for, nothing up to the number that was known before is left.
+    return events, last if len(events) == BATCH else max(known, last)
 
 
 def _end(services: Services, ws: Server, code: int, reason: str, label: str) -> None:
@@ -137,3 +145,7 @@ def _end(services: Services, ws: Server, code: int, reason: str, label: str) -> 
     ws.sock.hurry()
     if ws.connected:
         ws.close(code, reason)
+        # The reader's answer ends simple-websocket's thread. Who does not answer is not waited for by gunicorn, whose
+        # one loop for all connections would stand still meanwhile.
+        ws.thread.join(GOODBYE)
+    ws.sock.finish()

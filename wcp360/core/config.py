@@ -53,8 +53,8 @@ class ApiSettings(_Section):
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: Port = Field(default=8360, description="TCP port to listen on.")
     socket: str = Field(default="", description="Unix socket to listen on besides; empty for none.")
-    threads: Annotated[int, Field(ge=4, le=512)] = Field(default=32, description="Requests served at the same time.")
-    max_streams: Annotated[int, Field(ge=1, le=500)] = Field(default=24, description="Open event streams at most.")
+    threads: Annotated[int, Field(ge=4, le=512)] = Field(default=256, description="Requests served at the same time.")
+    max_streams: Annotated[int, Field(ge=1, le=500)] = Field(default=220, description="Open event streams at most.")
     allowed_origins: tuple[str, ...] = Field(default=(), description="Origins from which browsers may open streams.")
     max_wait: Seconds = Field(default=600, description="Longest wait that a caller may ask for, in seconds.")
 
