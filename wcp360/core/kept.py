@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,6 +18,7 @@ _MOST_NAMED = 10
 def moved_state(kept: Batches, fresh: Batches) -> list[str]:
     """Return the resources that are asked for differently than in the batches of a preview."""
     moved: set[str] = set()
+    fresh = json.loads(json.dumps(fresh))  # as the kept ones were: a tuple is a list then
     for node in kept.keys() | fresh.keys():
         moved.update(_moved_on(node, kept.get(node), fresh.get(node)))
     return sorted(moved)
@@ -46,7 +48,7 @@ def _moved_on(node: str, kept: dict[str, Any] | None, fresh: dict[str, Any] | No
 def _wanted(request: dict[str, Any]) -> dict[str, Any]:
     """Return what a request asks for by the ids of its elements, and its other parts by their names."""
     parts: dict[str, Any] = {}
-    for name, value in request.items():
+    for name, value in sorted(request.items()):
         if isinstance(value, list):
             for element in value:
                 parts.setdefault(str(element.get("id") or element["name"]), []).append((name, element))
