@@ -40,7 +40,7 @@ def previewed(system: System, actor: Actor = SYSTEM, failed: bool = False) -> st
     """Keep a preview of a new domain, made as the engine would."""
     preview = system.door.preview(asked(system, actor, "domain.create", name="acme.test", tenant="acme"))
     assert system.ledger.begin_preview(preview.id, "me", 30)
-    item = ITEM.model_copy(update={"failed": failed, "message": "no"})
+    item = ITEM.model_copy(update={"failed": failed, "message": "no" if failed else ""})
     run = system.ledger.begin_run("local", (), correlation="c", check=True, preview_id=preview.id)
     system.ledger.finish_run(run, RecordStatus.SUCCEEDED, "", [item])
     system.ledger.finish_preview(preview.id, RecordStatus.SUCCEEDED, "", [item], True)
