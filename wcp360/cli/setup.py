@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 import subprocess
 from pathlib import Path
@@ -76,13 +77,17 @@ def _private(path: Path) -> list[str]:
 
 
 def _token(system: System, path: Path) -> list[str]:
-    """Keep a token that works. A lost or broken file is replaced, and the token that it held is revoked."""
+    """Keep a token that works. A lost or broken file is replaced, and the token that it held is revoked.
+
+    Machines that share a database have one each.
+    """
+    name = f"{TOKEN}@{socket.gethostname()}" if system.store.shared else TOKEN
     if path.exists() and system.tokens.verify(path.read_text(encoding="ascii", errors="replace").strip()) is not None:
         return []
     for token in system.tokens.list():
-        if token.name == TOKEN and token.revoked is None:
+        if token.name == name and token.revoked is None:
             system.tokens.revoke(token.id)
-    created = system.tokens.create(TOKEN, ["*"], None)
+    created = system.tokens.create(name, ["*"], None)
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
