@@ -22,6 +22,7 @@ ALLOWED = (
     r"plugins/filter/[a-z_]+\.yml",
     r"roles/[a-z_]+/README\.md",
     r"roles/[a-z_]+/(defaults|handlers|meta|tasks|vars)/[a-z_]+\.yml",
+    r"roles/[a-z_]+/files/[a-z0-9_]+\.py",
     r"roles/[a-z_]+/templates/[a-z0-9._-]+\.j2",
 )
 PARTS = ("meta", "playbooks", "plugins", "roles")
