@@ -4,14 +4,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.wcp360.hosting.plugins.module_utils.faults import POINTS
+from ansible_collections.wcp360.hosting.plugins.plugin_utils.armed import taken
 from ansible_collections.wcp360.hosting.plugins.plugin_utils.outcomes_file import OutcomesFile
 from ansible_collections.wcp360.hosting.plugins.plugin_utils.rendering import Renderer
-
-FAULT_VARIABLE = "WCP360_FAULT"
 
 
 class ActionModule(ActionBase):
@@ -26,7 +25,7 @@ class ActionModule(ActionBase):
         self._task_vars = task_vars or {}
         arguments = dict(self._task.args)
         arguments["steps"] = [self._rendered(step) for step in arguments.get("steps") or []]
-        arguments["fault"] = os.environ.get(FAULT_VARIABLE, "")
+        arguments["fault"] = "" if self._task.check_mode else taken(POINTS.__contains__)
         result = self._execute_module(
             module_name="wcp360.hosting.steps", module_args=arguments, task_vars=self._task_vars
         )

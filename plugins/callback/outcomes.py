@@ -40,6 +40,7 @@ from typing import Any  # noqa: E402
 
 from ansible import constants as C  # noqa: E402
 from ansible.plugins.callback import CallbackBase  # noqa: E402
+from ansible_collections.wcp360.hosting.plugins.plugin_utils.armed import taken  # noqa: E402
 from ansible_collections.wcp360.hosting.plugins.plugin_utils.outcomes_file import OutcomesFile  # noqa: E402
 
 KILL_VARIABLE = "WCP360_KILL_AT"
@@ -62,7 +63,8 @@ class CallbackModule(CallbackBase):
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
         """End this process where a crash test asks for it."""
-        if self._kill_at and self._kill_at == f"{'predicted' if task.check_mode else 'task'}:{task.name}":
+        name = f"{'predicted' if task.check_mode else 'task'}:{task.name}"
+        if self._kill_at == name or taken(lambda point: point == name) == f"kill:{name}":
             os.kill(os.getpid(), signal.SIGKILL)
 
     def v2_playbook_on_handler_task_start(self, task: Any) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.wcp360.hosting.plugins.module_utils import leftovers
+from ansible_collections.wcp360.hosting.plugins.module_utils.faults import point
 from ansible_collections.wcp360.hosting.plugins.module_utils.items import ItemError, Step
 from ansible_collections.wcp360.hosting.plugins.module_utils.processes import end_processes, user_processes
 from ansible_collections.wcp360.hosting.plugins.module_utils.ssh_keys import KeyFormatError, check_public_key
@@ -241,6 +242,7 @@ def _shadow(name: str) -> list[str]:
 
 def _maker(name: str, wanted: Account) -> Callable[[], None]:
     def make() -> None:
+        point("accounts.before_user")
         own_group = wanted.gid == wanted.uid and not _group(name)
         if not own_group and not _group(name):
             _run(["groupadd", "--gid", str(wanted.gid), name])

@@ -6,6 +6,7 @@ that a dry run and the run after it share every line up to the last. A bad item 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -14,8 +15,17 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ansible_collections.wcp360.hosting.plugins.module_utils.faults import point
+
 RUN_DIR = "/run/wcp360"
 LOCK_FILE = RUN_DIR + "/node.lock"
+
+
+# What a server has too little of for everybody, and what may be otherwise a moment later: no fault of an item.
+PASSING = (errno.ENOSPC, errno.EROFS, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+WRITTEN = ("/etc", "/var", "/run")
+# Less than this is a full file system: the next file may not fit.
+ROOM_BYTES = 2**20
 
 
 class ItemError(Exception):
@@ -52,6 +62,7 @@ class ItemResult:
     msg: str = ""
     diff: list[dict[str, str]] = field(default_factory=list)
     not_checked: str = ""
+    retry: bool = False
 
     def fail(self, message: str) -> None:
         """Mark the item as failed with a sentence that says why."""
@@ -143,15 +154,26 @@ def _converge_one(spec: dict[str, Any], plan: Callable[[dict[str, Any]], list[St
         steps = plan(spec)
         result.diff = [step.diff() for step in steps]
         for step in steps if apply else ():
+            point("item.before_step")
             step.apply()
         result.changed = bool(steps)
     except (ItemError, OSError) as error:
         result.fail(str(error))
+        result.retry = getattr(error, "errno", None) in PASSING
     return result
 
 
 def finish(module: Any, results: list[ItemResult], **extra: Any) -> None:
-    """End the module with the results of all items; it never fails because of one of them."""
+    """End the module with the results of all items; it never fails because of one of them.
+
+    Whatever failed on a node that cannot be written to may go well later: a program that was called for it, or a
+    checker, says that in words of its own.
+    """
+    trouble = _trouble() if any(result.failed and not result.retry for result in results) else ""
+    for result in results:
+        if trouble and result.failed and not result.retry:
+            result.retry = True
+            result.msg = f"{trouble} {result.msg}"
     diff = [entry for result in results for entry in result.diff]
     module.exit_json(
         changed=any(result.changed for result in results),
@@ -159,3 +181,14 @@ def finish(module: Any, results: list[ItemResult], **extra: Any) -> None:
         diff=diff if module._diff else [],
         **extra,
     )
+
+
+def _trouble() -> str:
+    """Return what is wrong with the file systems that everything is written to, as a sentence; mostly nothing."""
+    for path in WRITTEN:
+        state = os.statvfs(path)
+        if state.f_flag & os.ST_RDONLY:
+            return f"The file system of {path} is read-only."
+        if state.f_blocks and state.f_bfree * state.f_frsize < ROOM_BYTES:
+            return f"The file system of {path} is full."
+    return ""

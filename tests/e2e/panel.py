@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
@@ -41,6 +42,7 @@ class Panel:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.log = directory / "serve.log"
+        self.fault = directory / "fault"
         self.process: subprocess.Popen[bytes] | None = None
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("WCP360_")},
@@ -74,15 +76,63 @@ class Panel:
         """Run the CLI with --json and return what it printed."""
         return json.loads(self.run(*words, "--json", stdin=stdin, check=check).stdout)
 
-    def start(self, kill_at: str = "") -> None:
-        """Start the server and wait until it is ready; ``kill_at`` names the point at which a part dies."""
-        variable = "WCP360_FAULT" if kill_at.startswith(("kill:", "exception:", "full:")) else "WCP360_KILL_AT"
-        environment = self.environment | ({variable: kill_at} if kill_at else {})
+    def start(self) -> None:
+        """Start the server and wait until it is ready."""
+        environment = self.environment | {"WCP360_FAULT": f"@{self.fault}"}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [WCP360, "serve"], env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
         wait_for("the server to answer", lambda: self._answers() or self._died(), START_SECONDS)
+
+    def arm(self, fault: str) -> None:
+        """Have a fault happen once, at the next time that the server comes to its point: ``kind:point``."""
+        done = self.fault.with_suffix(".done")
+        done.unlink(missing_ok=True)
+        fresh = self.fault.with_suffix(".new")
+        fresh.write_text(fault, encoding="ascii")
+        fresh.rename(self.fault)
+
+    def disarm(self) -> bool:
+        """Take back a fault that may not have happened; tells whether it has."""
+        self.fault.unlink(missing_ok=True)
+        return self.fault.with_suffix(".done").exists()
+
+    def send(self, method: str, path: str, body: Any = None, *, key: str = "", seconds: float = 60) -> tuple[int, Any]:
+        """Send a request as a patient client does: again, under the same Idempotency-Key, until it is answered."""
+        token = (self.directory / "state" / "root.token").read_text(encoding="ascii").strip()
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        headers |= {"Idempotency-Key": f'"{key}"'} if key else {}
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                status, answer = self._once(method, f"/api/v1{path}", body, headers)
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                status, answer = 599, str(error)
+            if status < 500 and answer.get("code") not in ("request_in_progress", "rate_limited"):
+                return status, answer
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{method} {path} was not answered in {seconds} s: {answer}\n{self.tail()}")
+            time.sleep(0.1)
+
+    def _once(self, method: str, path: str, body: Any, headers: dict[str, str]) -> tuple[int, Any]:
+        link = http.client.HTTPConnection("127.0.0.1", int(self.environment["WCP360_API__PORT"]), timeout=20)
+        try:
+            link.request(method, path, None if body is None else json.dumps(body), headers)
+            found = link.getresponse()
+            return found.status, json.loads(found.read())
+        finally:
+            link.close()
+
+    def ended(self, change: str, seconds: float = 90) -> dict[str, Any]:
+        """Wait over HTTP until a change has succeeded or failed, and return it."""
+
+        def look() -> dict[str, Any] | None:
+            found: dict[str, Any] = self.send("GET", f"/changes/{change}")[1]
+            return found if found["status"] != "pending" else None
+
+        done: dict[str, Any] = wait_for(f"change {change} to end", look, seconds)
+        return done
 
     def stop(self) -> None:
         """Stop the server as an administrator does."""

@@ -22,7 +22,7 @@ PREFIX = "WCP360_"
 DEFAULT_FILE = "/etc/wcp360/wcp360.toml"
 DEFAULT_STATE_DIR = "/var/lib/wcp360-panel"
 # Variables with the prefix that are not settings: the file itself, the CLI's own, and test hooks.
-NOT_SETTINGS = frozenset({"CONFIG", "KILL_AT", "RUN", "OUTCOMES_FILE", "URL", "TOKEN_FILE", "MANIFEST"})
+NOT_SETTINGS = frozenset({"CONFIG", "FAULT", "KILL_AT", "RUN", "OUTCOMES_FILE", "URL", "TOKEN_FILE", "MANIFEST"})
 
 # Given in the environment as one text with commas.
 _LISTS = frozenset({"allowed_origins", "name_servers"})

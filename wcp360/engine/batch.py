@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from itertools import chain, zip_longest
 from typing import Any
 
+from wcp360.core.needs import needs
 from wcp360.core.ports import State, Target
 from wcp360.core.request import LISTS, SERVER, build_request
 from wcp360.core.resources import Life, Ref, RoleItem
@@ -48,7 +49,10 @@ def compile_node(state: State, node: str, chosen: Iterable[Target]) -> tuple[Bat
     resource = state.find(Ref(NODE, node))
     batch = {
         "node": None if resource is None else {**resource.spec, "name": node},
-        "request": build_request(item for target in targets for item in items_to_send(target)),
+        "request": build_request(
+            (item for target in targets for item in items_to_send(target)),
+            facts=_facts(state, node, targets),
+        ),
         "targets": {str(target.ref): target.wanted for target in targets},
         "order": [str(target.ref) for target in targets],
         "depends": {str(target.ref): [str(ref) for ref in target.depends] for target in targets},
@@ -57,6 +61,12 @@ def compile_node(state: State, node: str, chosen: Iterable[Target]) -> tuple[Bat
         "skipped": plan.skipped,
     }
     return batch, targets
+
+
+def _facts(state: State, node: str, targets: list[Target]) -> dict[str, Any]:
+    """Return what is known about a node, or nothing where the batch is to look at it."""
+    ref = Ref(NODE, node)
+    return {} if ref in {target.ref for target in targets} else state.facts(ref)
 
 
 def set_apart(targets: list[Target]) -> list[Target]:
@@ -95,6 +105,11 @@ def items_to_send(target: Target) -> tuple[RoleItem, ...]:
         if item.variable in ROLE_OF and (item.variable, item.value["name"]) not in wanted
     )
     return target.items + gone
+
+
+def needs_failed(ref: Ref, reason: str) -> str:
+    """Return why something is skipped whose need ``ref`` failed."""
+    return needs(ref, f"failed: {reason}")
 
 
 def expected_reports(target: Target) -> dict[str, Any]:
@@ -174,10 +189,10 @@ class _Plan:
     def _unmet(self, ref: Ref) -> str:
         needed = self._known.get(ref)
         if needed is None:
-            return f"It needs {ref}, which does not exist on this node."
+            return needs(ref, "does not exist on this node")
         if needed.pending:
             reason = self._obstacle(needed)
-            return f"It needs {ref}, which cannot be applied: {reason}" if reason else ""
+            return needs(ref, f"cannot be applied: {reason}") if reason else ""
         if needed.applied == 0:
-            return f"It needs {ref}, which failed: {needed.reason}"
+            return needs_failed(ref, needed.reason)
         return ""

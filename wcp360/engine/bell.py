@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from wcp360.core.config import Settings
+from wcp360.core.faults import point
 
 log = logging.getLogger("wcp360.engine.bell")
 
@@ -39,7 +40,9 @@ class Bell:
 
     def _ring(self, task: str, argument: str) -> bool:
         try:
+            point("enqueue.before_ring")
             self._open().ring(task, argument)
+            point("enqueue.after_ring")
         except Exception as error:  # whatever the queue's trouble is, the caller's change is safe in the database
             log.warning("The engine could not be woken, so its sweep will find the work: %s", error)
             return False

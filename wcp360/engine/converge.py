@@ -70,6 +70,7 @@ def converge(tools: Tools, node: str) -> bool:
     Does nothing where another engine has the node. Killed at any moment, it leaves changes pending that the next
     engine takes up; nothing is taken for applied before it is recorded.
     """
+    point("engine.before_lease")
     with Lease(tools.ledger, f"node:{node}", tools.owner, tools.lease_seconds) as lease:
         if not lease.held:
             return False
@@ -147,6 +148,8 @@ class _Run:
 
     def _refused(self, permit: Permit, ended: Ended) -> tuple[list[TargetOutcome], str, list[PredictedItem]]:
         """Fail what was to blame; the rest of the batch waits for the next run."""
+        if not permit.verdict.reason:  # the prediction could not be judged, which is nobody's fault but ours
+            return interrupted(self._work.batch, ended.refused), ended.refused, []
         if self._work.preview:
             self._tools.ledger.give_up(self._node, self._work.preview, ended.refused)
             return [], ended.refused, []

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
+from wcp360.core.faults import point
+
 log = logging.getLogger("wcp360.engine.gate")
 
 Judge = Callable[[], str]
@@ -40,18 +42,21 @@ class Gate:
 
     def __exit__(self, *error: object) -> None:
         self._over.set()
+        os.write(self._ask, b"\n")  # wakes the thread, which would be noticed by every run otherwise
         self._thread.join()
         os.close(self._ask)
         os.close(self._answer)
 
     def _serve(self) -> None:
         while not self._over.is_set():
-            if select.select([self._ask], [], [], LOOK_SECONDS)[0] and os.read(self._ask, 100):
+            asked = select.select([self._ask], [], [], LOOK_SECONDS)[0]
+            if asked and not self._over.is_set() and os.read(self._ask, 100):
                 self.reason = self._verdict()
                 os.write(self._answer, json.dumps({"reason": self.reason}).encode() + b"\n")
 
     def _verdict(self) -> str:
         try:
+            point("engine.at_gate")
             return self._judge()
         except Exception:  # whatever is wrong with the judge, what nobody allowed is not done
             log.exception("What a run predicted could not be judged.")

@@ -18,7 +18,7 @@ from wcp360.core.ids import ULID_PATTERN
 from wcp360.core.ports import TargetOutcome, TargetStatus
 from wcp360.core.resources import Ref
 from wcp360.core.views import FileDiff, PredictedItem
-from wcp360.engine.batch import UNREACHABLE
+from wcp360.engine.batch import UNREACHABLE, needs_failed
 
 # Far above what a batch of 500 resources writes; a node that sends more than this is not believed.
 MAX_BYTES = 256 * 2**20
@@ -36,6 +36,15 @@ class Report:
     lines: list[dict[str, Any]] = field(default_factory=list)
     stats: dict[str, dict[str, int]] | None = None
     damage: str = ""
+
+    def part(self, *, check: bool) -> Report:
+        """Return what was only predicted, or what was done and what kept the run from coming to that."""
+        kept = [line for line in self.lines if bool(line.get("check")) is check or (not check and _breaks(line))]
+        return Report(kept, self.stats, self.damage)
+
+
+def _breaks(line: dict[str, Any]) -> bool:
+    return bool(line["unreachable"] or (line["failed"] and line["items"] is None))
 
 
 def read_report(path: Path) -> Report:
@@ -97,12 +106,13 @@ def judge(batch: dict[str, Any], report: Report) -> list[TargetOutcome]:
     outcomes: dict[str, TargetOutcome] = {}
     for name in batch["order"]:
         expects, ref = batch["expects"][name], Ref.parse(name)
-        status, reason = TargetStatus.APPLIED, seen.objection(name, expects)
-        reason = reason or _failed_need(batch["depends"][name], outcomes)
-        if reason:
+        status, reason = TargetStatus.INTERRUPTED, seen.passing_trouble(name, expects)
+        if not reason:
             status = TargetStatus.FAILED
-        elif reason := seen.server_trouble(expects):
-            status = TargetStatus.INTERRUPTED
+            reason = seen.objection(name, expects) or _failed_need(batch["depends"][name], outcomes)
+        if not reason:
+            reason = seen.server_trouble(expects)
+            status = TargetStatus.INTERRUPTED if reason else TargetStatus.APPLIED
         facts = seen.facts if ref.kind == NODE_ITEM and not reason else None
         outcomes[name] = TargetOutcome(ref, batch["targets"][name], status, reason, facts)
     return list(outcomes.values())
@@ -153,6 +163,7 @@ class _Seen:
         self._ran: set[str] = set()
         self._reported: set[tuple[str, str]] = set()
         self._refused: dict[str, str] = {}
+        self._passing: dict[str, str] = {}
         for line in report.lines:
             self._add(line)
 
@@ -163,7 +174,8 @@ class _Seen:
         for item in line["items"] or ():
             self._reported.add((role, item["id"]))
             if item.get("failed"):
-                self._refused.setdefault(item["id"], brief(item.get("msg")))
+                found = self._passing if item.get("retry") is True else self._refused
+                found.setdefault(item["id"], brief(item.get("msg")))
             if item["id"] == NODE_ITEM and isinstance(item.get("facts"), dict):
                 self.facts = item["facts"]
 
@@ -183,6 +195,11 @@ class _Seen:
         missing = [role for role in expects["server"] if role not in self._ran]
         return f"The run ended, but did not come to the role {missing[0]}." if missing else ""
 
+    def passing_trouble(self, name: str, expects: dict[str, Any]) -> str:
+        """Return what is wrong with the node itself, such as a full disk, so that a target could not be applied."""
+        ids = {name, *(item for _, item in expects["reports"]), *(f"server:{role}" for role in expects["server"])}
+        return next((f"The node is in trouble: {self._passing[item]}" for item in sorted(ids & set(self._passing))), "")
+
     def server_trouble(self, expects: dict[str, Any]) -> str:
         """Return what is wrong with a service that a target needs, although nothing is wrong with the target."""
         for role, _ in expects["reports"]:
@@ -195,7 +212,7 @@ def _failed_need(depends: list[str], outcomes: dict[str, TargetOutcome]) -> str:
     for name in depends:
         needed = outcomes.get(name)
         if needed is not None and needed.status is TargetStatus.FAILED:
-            return f"It needs {name}, which failed: {needed.reason}"
+            return needs_failed(needed.ref, needed.reason)
     return ""
 
 
