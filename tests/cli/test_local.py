@@ -71,6 +71,10 @@ def test_serve_wants_init_first(environment: dict[str, str]) -> None:
 def test_a_second_server_on_the_same_state_refuses(server: Server) -> None:
     done = server.run("serve")
     assert done.returncode == Exit.CONFLICT and str(server.process.pid) in done.stderr
+    # Also on another port: it is the state that two would spoil.
+    other = call("serve", environment=server.environment | {"WCP360_API__PORT": "1"})
+    assert other.returncode == Exit.CONFLICT and str(server.state_dir) in other.stderr
+    assert server.process.poll() is None and server.run("audit", "verify").returncode == 0
 
 
 def _children(log: Path) -> dict[str, int]:
