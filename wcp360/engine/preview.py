@@ -14,7 +14,7 @@ from wcp360.core.faults import point
 from wcp360.core.ports import TargetStatus
 from wcp360.core.views import PredictedItem, RecordStatus
 from wcp360.engine.batch import Batch
-from wcp360.engine.converge import Tools
+from wcp360.engine.converge import FAULT, Tools
 from wcp360.engine.lease import Lease
 from wcp360.engine.outcome import Report, judge, predicted, why_broken
 
@@ -117,6 +117,9 @@ class _Part:
         except (ValueError, OSError, Problem) as error:
             log.warning("Dry run %s on node %s could not be made: %s", run_id, self._node, error)
             reason = str(error)
+        except Exception as error:  # so that whoever asked is told, and the sweep does not try it for ever
+            log.exception("Dry run %s on node %s could not be made.", run_id, self._node)
+            reason = FAULT.format(type(error).__name__)
         else:
             reason = why_broken(ended.report, self._node, ended.status, ended.rc, ended.said)
             items = predicted(ended.report)
