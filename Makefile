@@ -39,6 +39,12 @@ test: $(TOOLS) ## all tests; makes real hosts where it can and says what it leav
 	@if $(BIN)/python tests/hosts/hosts.py doctor; then $(BIN)/python tests/hosts/hosts.py build; fi
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(PYTEST_ARGS)
 
+# Hours, where nothing is said: WCP360_SOAK_SEQUENCES=20 is a short one, WCP360_SEED repeats one.
+soak: $(TOOLS) ## the long random campaigns; prints their seeds and what they did
+	@$(BIN)/python tests/hosts/hosts.py collections >/dev/null
+	@$(BIN)/python tests/hosts/hosts.py doctor && $(BIN)/python tests/hosts/hosts.py build
+	@PATH="$(CURDIR)/$(BIN):$$PATH" WCP360_SOAK=1 $(BIN)/python -m pytest -m soak -s $(SOAK_ARGS)
+
 CHECKS := check-format check-lint check-types check-imports check-yaml check-ansible
 .PHONY: $(CHECKS)
 check: $(CHECKS) ## format, lint, types, import contracts, YAML, Ansible (with -k: all of them, even after a failure)
