@@ -10,7 +10,12 @@ from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_model i
     Content,
     wanted_files,
 )
-from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_store import read_content, write_content
+from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_store import (
+    read_content,
+    sync_directory,
+    sync_file,
+    write_content,
+)
 from ansible_collections.wcp360.hosting.plugins.module_utils.items import ItemError
 
 # A name that neither include patterns (*.conf) nor logrotate take up when a run is killed before the rename.
@@ -46,7 +51,10 @@ class Entries:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path + TEMPORARY)
             write_content(path + TEMPORARY, self.wanted[path])
+            # On the disk before it has its name: a file emptied by a loss of power would be taken for a foreign one.
+            sync_file(path + TEMPORARY)
             os.rename(path + TEMPORARY, path)
+            sync_directory(os.path.dirname(path))
 
     def remove(self) -> None:
         """Take away what is there of them."""

@@ -49,7 +49,7 @@ def test_from_nothing_to_nothing(tmp_path: Path) -> None:
         preview = panel.run([site("a.test")], server=True, check=True)
         done = panel.run([site("a.test")], server=True)
         assert done.code == 0 and not done.failed(), done.output
-        assert preview.changes() == done.changes() != []
+        assert preview.changes(check=True) == done.changes() != []
         assert status() == "200"
         assert panel.run([site("a.test")], server=True).changes() == []
         assert not panel.run([site("a.test", state="suspended")]).failed()
