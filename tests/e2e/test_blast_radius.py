@@ -1,0 +1,169 @@
+"""A run that would touch what its batch does not declare is refused, and nothing is done; a right one never is.
+
+Thirty faulty roles and a few; CI meets the first, ``make soak`` all of them.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.faulty_roles import FAULTS, SAMPLE, Fault
+from tests.hosts.fixtures import Host
+from wcp360.core.actor import SYSTEM
+from wcp360.core.config import EngineSettings, Settings
+from wcp360.core.ids import new_id
+from wcp360.core.submit import Asked
+from wcp360.core.views import ChangeStatus, ChangeView, RecordStatus
+from wcp360.engine.consumer import collection_root
+from wcp360.engine.converge import Tools, converge
+from wcp360.engine.preview import make_preview
+from wcp360.engine.runner import Executor
+from wcp360.storage import migrate
+from wcp360.wiring import System, build
+
+NODE = "web1"
+# Not in CI until a whole run of it has been seen to pass.
+pytestmark = pytest.mark.soak
+CHOSEN = FAULTS if os.environ.get("WCP360_SOAK") == "1" else FAULTS[:SAMPLE]
+
+
+class Panel:
+    """A panel whose engine works in this process, one run at a time."""
+
+    def __init__(self, base: Path) -> None:
+        self.system: System = build(Settings(state_dir=base / "state", engine=EngineSettings(retry=0.01)))
+        migrate(self.system.store)
+        for name in ("runs", "cp", "ssh"):
+            (base / "state" / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+        executor = Executor(base / "state", 300, collection_root())
+        declared = self.system.registry.footprints()
+        self.tools = Tools(self.system.store, self.system.ledger, executor, new_id(), 30, threading.Event(), declared)
+
+    def change(self, name: str, collection: Path | None = None, /, **given: Any) -> ChangeView:
+        """Ask for a change and converge until it is finished, by the roles of ``collection`` where it is given."""
+        operation = self.system.registry.operation(name)
+        change = self.system.door.submit(Asked(operation, operation.input.model_validate(given), SYSTEM, new_id()))
+        tools = self.tools
+        if collection is not None:
+            tools = replace(tools, executor=replace(tools.executor, collection=collection))
+        for _ in range(10):
+            if change.status is not ChangeStatus.PENDING:
+                break
+            converge(tools, NODE)
+            with self.system.store.read() as state:
+                change = state.change(change.id)
+        return change
+
+    def preview(self, name: str, /, **given: Any) -> str:
+        """Make a preview and return its id."""
+        operation = self.system.registry.operation(name)
+        asked = Asked(operation, operation.input.model_validate(given), SYSTEM, new_id())
+        preview = self.system.door.preview(asked)
+        make_preview(self.tools, preview.id)
+        with self.system.store.read() as state:
+            made = state.preview(preview.id)
+        assert (made.status, made.reason) == (RecordStatus.SUCCEEDED, "")
+        return preview.id
+
+    def done(self, name: str, /, **given: Any) -> None:
+        """Make a change that has to succeed."""
+        change = self.change(name, None, **given)
+        assert (change.status, change.reason) == (ChangeStatus.SUCCEEDED, ""), name
+
+
+@pytest.fixture(scope="module")
+def panel(tmp_path_factory: pytest.TempPathFactory, ssh_host: Host) -> Iterator[Panel]:
+    made = Panel(tmp_path_factory.mktemp("radius"))
+    node = {"name": NODE, "connection": "ssh", "address": ssh_host.address, "port": ssh_host.port}
+    made.done("node.create", **node, identity_file=ssh_host.key, host_key=ssh_host.host_key.split(" ", 1)[1])
+    for tenant in ("alpha", "beta"):
+        made.done("tenant.create", name=tenant, node=NODE)
+        made.done("domain.create", name=f"{tenant}.test", tenant=tenant)
+    yield made
+    for tenant in ("alpha", "beta"):
+        made.done("tenant.delete", name=tenant, purge=True)
+    made.done("module.remove", module="webserver", node=NODE)
+    made.done("module.remove", module="accounts", node=NODE)
+    made.system.store.close()
+
+
+@pytest.fixture(scope="module")
+def ask(panel: Panel) -> Callable[[Path], ChangeView]:
+    """Ask for a change of everything that alpha has, by other roles."""
+    count = iter(range(1000))
+
+    def change(collection: Path) -> ChangeView:
+        number = next(count)
+        members = [
+            (
+                "tenant.update",
+                {"name": "alpha", "php_settings": {"memory_limit": f"{64 + number}M"}, "authorized_keys": KEYS},
+            ),
+            ("domain.update", {"name": "alpha.test", "aliases": [f"a{number}.alpha.test"]}),
+        ]
+        operations = [{"operation": name, "input": given} for name, given in members]
+        return panel.change("change.create", collection, operations=operations)
+
+    return change
+
+
+KEYS = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ5yoFGzpPcqWnhqtA7a9tw1XzsmqRVRHzZZ1mAQ5Ggu"]
+
+
+def test_every_faulty_role_is_refused_and_nothing_is_done(
+    panel: Panel, ssh_host: Host, tmp_path: Path, ask: Callable[[Path], ChangeView]
+) -> None:
+    before = ssh_host.snapshot()
+    passed: list[str] = []
+    for number, fault in enumerate(CHOSEN):
+        change = ask(fault.collection(tmp_path / str(number)))
+        if change.status is not ChangeStatus.FAILED or "The run was refused" not in change.reason:
+            passed.append(f"{fault.name}: {change.status} {change.reason}")
+    assert not passed
+    after = ssh_host.snapshot()
+    assert {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)} == set()
+    right = ask(Fault("nothing", "tenant", "pass").collection(tmp_path / "right"))
+    assert (right.status, right.reason) == (ChangeStatus.SUCCEEDED, "")
+
+
+def test_a_preview_is_applied_exactly(panel: Panel) -> None:
+    preview = panel.preview("domain.update", name="alpha.test", aliases=("one.alpha.test",))
+    applied = panel.change("preview.apply", None, id=preview)
+    assert (applied.status, applied.reason) == (ChangeStatus.SUCCEEDED, "")
+    with panel.system.store.read() as state:
+        did, showed = state.run(applied.runs[0]).items, state.preview(preview).items
+    assert {(diff.name, diff.before, diff.after) for item in did for diff in item.diff} == {
+        (diff.name, diff.before, diff.after) for item in showed for diff in item.diff
+    }
+
+
+def test_a_preview_of_a_server_that_moved_is_refused_with_what_moved(panel: Panel, ssh_host: Host) -> None:
+    home = "/home/alpha/web/moved.alpha.test"
+    preview = panel.preview("domain.create", name="moved.alpha.test", tenant="alpha")
+    ssh_host.run(f"install -d -o alpha -g www-data -m 0750 {home}")
+    before = ssh_host.snapshot()
+    refused = panel.change("preview.apply", None, id=preview)
+    assert refused.status is ChangeStatus.FAILED
+    assert home in refused.reason and "make a new preview" in refused.reason
+    after = ssh_host.snapshot()
+    assert {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)} == set()
+
+
+@pytest.mark.parametrize(
+    ("operation", "given"),
+    [
+        ("tenant.suspend", {"name": "alpha"}),
+        ("tenant.unsuspend", {"name": "alpha"}),
+        ("domain.update", {"name": "alpha.test", "php": False}),
+        ("domain.delete", {"name": "alpha.test"}),
+    ],
+)
+def test_what_is_right_is_not_refused(panel: Panel, operation: str, given: dict[str, Any]) -> None:
+    panel.done(operation, **given)
