@@ -5,9 +5,19 @@ Expiry compares the clocks of the machines that share the database; keep them sy
 
 from __future__ import annotations
 
+from typing import Any
+
 from wcp360.storage.store import SqlStore
 from wcp360.storage.times import now_text
 from wcp360.storage.unit import Unit
+
+# The most that engine.lease can be set to. What seems to last longer was written by a clock that was wrong.
+LONGEST_LEASE = 86_400.0
+
+
+def is_held(table: Any) -> Any:
+    """Return the condition that a lease has not expired."""
+    return (table.expires > now_text()) & (table.expires <= now_text(LONGEST_LEASE))
 
 
 class Leases:
@@ -32,7 +42,7 @@ class Leases:
         """Tell whether anybody has a lease now."""
         with self._store.read() as unit:
             table = unit.tables.lease
-            return table.select().where((table.name == name) & (table.expires > now_text())).first() is not None
+            return table.select().where((table.name == name) & is_held(table)).first() is not None
 
     def release(self, name: str, owner: str) -> None:
         """Give a lease back; one that is not the owner's stays."""
@@ -47,7 +57,7 @@ def take_lease(unit: Unit, name: str, owner: str, seconds: float) -> bool:
     if row is None:
         table.insert(name=name, owner=owner, expires=now_text(seconds)).execute()
         return True
-    if row["owner"] != owner and row["expires"] > now_text():
+    if row["owner"] != owner and now_text() < row["expires"] <= now_text(LONGEST_LEASE):
         return False
     table.update(owner=owner, expires=now_text(seconds)).where(table.name == name).execute()
     return True

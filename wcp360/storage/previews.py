@@ -8,7 +8,7 @@ from typing import Any
 from wcp360.core.errors import NotFound
 from wcp360.core.views import PredictedItem, RecordStatus
 from wcp360.storage.encode import from_text, to_text
-from wcp360.storage.leases import Leases, take_lease
+from wcp360.storage.leases import Leases, is_held, take_lease
 from wcp360.storage.tables import Row
 from wcp360.storage.times import now_text
 from wcp360.storage.unit import Unit
@@ -24,7 +24,7 @@ class Previews(Leases):
         with self._store.read() as unit:
             table, lease = unit.tables.preview, unit.tables.lease
             query = table.select(table.id, table.status).where(table.status.in_([QUEUED, RUNNING]))
-            live = {row["name"] for row in lease.select(lease.name).where(lease.expires > now_text())}
+            live = {row["name"] for row in lease.select(lease.name).where(is_held(lease))}
             rows = list(query.order_by(table.id))
         return [row["id"] for row in rows if row["status"] == QUEUED or lease_of(row["id"]) not in live]
 

@@ -198,6 +198,13 @@ def test_leases(ledger: Ledger) -> None:
     assert ledger.lease("node:web1", "a", 30)
 
 
+def test_a_lease_from_a_wrong_clock_is_not_waited_for(ledger: Ledger) -> None:
+    assert ledger.lease("node:web1", "dead", 60 * 86_400)
+    assert not ledger.leased("node:web1")
+    assert ledger.lease("node:web1", "b", 30) and ledger.leased("node:web1")
+    assert not ledger.lease("node:web1", "dead", 30)
+
+
 def keep_preview(store: SqlStore) -> str:
     preview_id = new_id()
     values = {"operation": "domain.update", "given": {}, "actor": "root", "tenant": "acme", "correlation": "c"}
