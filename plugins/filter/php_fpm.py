@@ -44,6 +44,7 @@ def php_fpm_steps(pools: list[dict[str, Any]], options: dict[str, Any], part: st
             "service": "PHP-FPM",
             "argv": [options["program"], "--test", "--fpm-config", "{file}"],
             "per_file": True,
+            "together": "include={file}",
         },
     }
 

@@ -12,6 +12,8 @@ from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_model i
 )
 from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_scratch import Scratch
 
+# So many files are checked one by one where they do not pass together: halving them further takes as many runs.
+FEW = 6
 Compose = Callable[[Iterable[str]], Generation]
 
 
@@ -41,16 +43,27 @@ class Judge:
         return refused
 
     def refused_alone(self, candidates: list[str], wanted: dict[str, Wanted]) -> dict[str, str]:
-        """Check each item's files one by one, for checkers that take one file."""
+        """Check items' files apart from each other, for checkers that take one file."""
         self.scratch.stage(self.foreign | self.compose(candidates).files)
         refused: dict[str, str] = {}
-        for key in candidates:
+        for key in self._suspects(candidates, wanted):
             for relative in wanted[key].files:
                 message = self.scratch.check_file(relative)
                 if message:
                     refused[key] = self._sentence(message)
                     break
         return refused
+
+    def _suspects(self, keys: list[str], wanted: dict[str, Wanted]) -> list[str]:
+        """Leave out the items that pass together; only those that are left are worth a run each."""
+        if len(keys) <= 1 or not self.scratch.checker.get("together"):
+            return keys
+        if not self.scratch.check_together([relative for key in keys for relative in wanted[key].files]):
+            return []
+        if len(keys) <= FEW:
+            return keys
+        middle = len(keys) // 2
+        return self._suspects(keys[:middle], wanted) + self._suspects(keys[middle:], wanted)
 
     def _check(self, keys: list[str]) -> str:
         return self.scratch.check(self.foreign | self.compose(keys).files)

@@ -93,10 +93,18 @@ class Scratch:
 
     def check_file(self, relative: str) -> str:
         """Return what the checker says against one staged file, for checkers that take a file (``{file}``)."""
-        path = os.path.join(self.staged_path, relative)
-        return self._run(
-            [self.binary, *(self._expand(word).replace("{file}", path) for word in self.checker["argv"][1:])]
-        )
+        return self._run_on(os.path.join(self.staged_path, relative))
+
+    def check_together(self, relatives: list[str]) -> str:
+        """Return what the checker says against staged files that one file takes in, line by line."""
+        lines = [self.checker["together"].replace("{file}", f"{self.staged_path}/{name}") for name in relatives]
+        path = os.path.join(self.root, "together")
+        self._write(path, "\n".join([*lines, ""]).encode())
+        return self._run_on(path)
+
+    def _run_on(self, path: str) -> str:
+        words = [self._expand(word).replace("{file}", path) for word in self.checker["argv"][1:]]
+        return self._run([self.binary, *words])
 
     def stage(self, files: dict[str, Content | Unread]) -> None:
         """Put these files into the staged generation without checking."""

@@ -39,6 +39,7 @@ _CHECKER: dict[str, Any] = {
     "keep": {"type": "list", "elements": "path", "default": []},
     "overlay": {"type": "list", "elements": "dict", "default": [], "options": _OVERLAY},
     "per_file": {"type": "bool", "default": False},
+    "together": {"type": "str", "default": ""},
 }
 ARGUMENTS: dict[str, Any] = {
     "path": {"type": "path", "required": True},

@@ -193,6 +193,14 @@ options:
         description: Whether the checker takes one file, so that it runs once for each changed file of an item.
         type: bool
         default: false
+      together:
+        description:
+          - >-
+            Line of the checker's language that takes in the file C({file}). With it and O(checker.per_file), all
+            changed files are checked in one run by a file of such lines, and one by one only to find the refused ones.
+          - Every file must then be whole in itself, so that it means the same after another one.
+        type: str
+        default: ""
   keep_generations:
     description: How many generations stay on disk, the current one included.
     type: int

@@ -51,7 +51,7 @@ def test_every_kind_of_site_has_its_lines(panel: Panel) -> None:
     panel.host.run("install -D -o acme -g www-data /dev/null /home/acme/web/own.test/public/deep/run.php")
     ask(panel, "own.test", "/deep/run.php")
     assert "fpm.sock" in log(panel, "own.test", "error", "run.php")
-    log(panel, "own.test", "access", "/deep/run.php HTTP/1.1\" 502")
+    log(panel, "own.test", "access", '/deep/run.php HTTP/1.1" 502')
     assert panel.host.run(f"stat -c '%a %U %g' {LOGS}/own.test {LOGS}/own.test/*.log").stdout.split("\n")[:3] == [
         "2750 root 20000",
         "640 root 20000",
