@@ -1,0 +1,95 @@
+"""Random sequences of operations do what their dry runs said, as told by the run and as seen from outside."""
+
+from __future__ import annotations
+
+import os
+import secrets
+
+import pytest
+
+from tests.property.campaign import Campaign
+from tests.property.drawing import GENERATORS, MODULES, NODE, REDIRECTS, SECOND, Drawn, good
+from tests.property.effects import EXCLUSIONS
+from wcp360.wiring import build_registry
+
+SEED = os.environ.get("WCP360_SEED") or secrets.token_hex(4)
+SAMPLE = 6
+LENGTH = 3
+SOAK_SEQUENCES = int(os.environ.get("WCP360_SOAK_SEQUENCES") or 500)
+SOAK_LENGTH = 4
+
+
+def tour(campaign: Campaign) -> list[Drawn]:
+    """Return a sequence with every operation on tenants, domains and nodes, each of which has something to do."""
+    acme, site = {"name": "acme"}, {"name": "acme.test"}
+    members = [
+        {"operation": "tenant.create", "input": {**acme, "authorized_keys": good("ssh_key")}},
+        {"operation": "domain.create", "input": {**site, "tenant": "acme"}},
+    ]
+    module = {"name": MODULES[0], "node": NODE}
+    return [
+        Drawn("module.install", module),
+        Drawn("change.create", {"operations": members}),
+        Drawn("tenant.create", {"name": "bolt", "shell": "/bin/bash", "php_settings": {"memory_limit": "64M"}}),
+        Drawn("domain.create", {"name": "bolt.test", "tenant": "bolt", "redirect": REDIRECTS[1]}),
+        Drawn("domain.suspend", site),
+        Drawn("domain.unsuspend", site),
+        Drawn("domain.update", {**site, "document_root": "app/public", "aliases": []}),
+        Drawn("tenant.suspend", acme),
+        Drawn("tenant.unsuspend", acme),
+        Drawn("tenant.update", {**acme, "shell": "/bin/sh", "php_settings": {"memory_limit": "128M"}}),
+        Drawn("module.disable", module),
+        Drawn("module.enable", module),
+        Drawn("node.check", {"name": NODE}),
+        Drawn("node.create", {**campaign.node, "name": SECOND}),
+        Drawn("node.delete", {"name": SECOND}),
+        Drawn("domain.delete", site),
+        Drawn("tenant.delete", {"name": "bolt", "purge": True}),
+        Drawn("tenant.delete", acme),
+    ]
+
+
+def test_every_changing_operation_is_drawn() -> None:
+    assert GENERATORS.missing(build_registry()) == []
+
+
+@pytest.mark.timeout(600)
+def test_every_operation_does_what_its_dry_run_said(campaign: Campaign) -> None:
+    start = len(campaign.problems)
+    for number, drawn in enumerate(tour(campaign)):
+        campaign.step(drawn, through_preview=number % 2 == 0)
+    assert campaign.problems[start:] == []
+
+
+@pytest.mark.timeout(900)
+def test_a_sample_of_sequences_does_what_its_dry_runs_said(campaign: Campaign) -> None:
+    run_sequences(campaign, SAMPLE, LENGTH)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(12 * 3600)
+def test_many_sequences_do_what_their_dry_runs_said(campaign: Campaign) -> None:
+    run_sequences(campaign, SOAK_SEQUENCES, SOAK_LENGTH)
+
+
+@pytest.mark.timeout(600)
+def test_what_all_tenants_share_goes_as_its_dry_run_said(campaign: Campaign) -> None:
+    start = len(campaign.problems)
+    there = campaign.api.world(campaign.node).modules
+    for name in ("webserver", "accounts"):
+        if there[name] in ("enabled", "disabled"):
+            campaign.step(Drawn("module.remove", {"name": name, "node": NODE}), through_preview=True)
+    campaign.step(Drawn("node.delete", {"name": NODE}), through_preview=False)
+    assert campaign.problems[start:] == []
+
+
+def test_every_exclusion_is_needed(campaign: Campaign) -> None:
+    assert [rule for rule in EXCLUSIONS if rule not in campaign.used] == []
+
+
+def run_sequences(campaign: Campaign, count: int, length: int) -> None:
+    """Run sequences that WCP360_SEED repeats; all of them, so that one difference does not hide the next."""
+    print(f"WCP360_SEED={SEED}: {count} sequences of {length} operations")
+    found = [problem for number in range(count) for problem in campaign.sequence(f"{SEED}-{number}", length)]
+    print(", ".join(f"{name}: {number}" for name, number in sorted(campaign.counts.items())))
+    assert found == [], f"WCP360_SEED={SEED}"
