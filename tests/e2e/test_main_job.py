@@ -22,8 +22,8 @@ SET = {
         {"operation": "domain.create", "input": {"name": "acme.test", "tenant": "acme"}},
     ]
 }
-# What a dry run may write in the panel's database: the request is audited, the preview and its run are kept.
-RECORDS = {"audit", "event", "preview", "run", "lease", "sqlite_sequence"}
+# What a dry run may write in the panel's database: the request is audited, its answer, the preview and its run are kept.
+RECORDS = {"answer", "audit", "event", "preview", "run", "lease", "sqlite_sequence"}
 
 
 @pytest.fixture(scope="module")
