@@ -124,7 +124,7 @@ class Panel:
         finally:
             link.close()
 
-    def ended(self, change: str, seconds: float = 90) -> dict[str, Any]:
+    def ended(self, change: str, seconds: float = 240) -> dict[str, Any]:
         """Wait over HTTP until a change has succeeded or failed, and return it."""
 
         def look() -> dict[str, Any] | None:

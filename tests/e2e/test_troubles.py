@@ -1,0 +1,335 @@
+"""A server in trouble: killed runs, refused configurations, no connection, full and read-only disks, here and there.
+
+A watcher on the node sees a whole configuration and a served neighbour at every instant. What waits says for what, and
+is done when the cause is gone. `make soak` does more of each; WCP360_SEED draws others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import random
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import node_create
+from tests.e2e.panel import Panel, wait_for
+from tests.hosts.fixtures import Host
+from tests.hosts.testhosts.engine import find_engine
+
+SOAK = bool(os.environ.get("WCP360_SOAK"))
+pytestmark = [pytest.mark.hosts, pytest.mark.timeout(3 * 3600), *([pytest.mark.soak] if SOAK else [])]
+SEED = os.environ.get("WCP360_SEED", "4711")
+KILLS, INVALID, LOST, TROUBLES = (100, 50, 20, 10) if SOAK else (8, 5, 5, 1)
+NUMBERS = itertools.count(1)
+TREE = "/etc/nginx/wcp360"
+# What is checked is given by name, for a list of files may be older than the link that they are reached by.
+WATCHER = """
+set -u
+while [ ! -e /root/stop ]; do
+    nginx -t -q 2>>/root/refused || echo nginx >>/root/refused
+    php-fpm8.2 -t --fpm-config /etc/wcp360/php/current/steady.conf >/root/said 2>&1 || cat /root/said >>/root/refused
+    curl -s -o /dev/null -w '%{http_code}\\n' -H 'Host: steady.test' http://127.0.0.1/ >>/root/codes
+    sleep 0.05
+done
+"""
+KILL_POINTS = (
+    "item.before_step",
+    "before nginx.config_tree",
+    "tree.staged",
+    "tree.before_swap",
+    "tree.after_swap",
+    "before nginx.instances",
+    "instances.before_reload",
+    "instances.after_reload",
+    "before nginx.http_probe",
+)
+# Between the moment in which a configuration is written and the one in which the service reads it.
+UNREAD = ("tree.after_swap", "after nginx.config_tree", "before nginx.instances", "instances.before_reload")
+
+
+class World:
+    """A panel whose state lies on a small disk, and a server with two tenants."""
+
+    def __init__(self, panel: Panel, host: Host) -> None:
+        self.panel, self.host = panel, host
+
+    def sent(self, method: str, path: str, body: Any = None) -> str:
+        """Return the id of an accepted change."""
+        status, answer = self.panel.send(method, path, body, key=uuid.uuid4().hex)
+        assert status == 202, answer
+        return str(answer["id"])
+
+    def succeeded(self, change: str) -> None:
+        """Wait for a change, which has to succeed."""
+        done = self.panel.ended(change, 400)
+        assert done["status"] == "succeeded", done
+
+    def move(self) -> tuple[str, str]:
+        """Redirect the site that moves; returns the change and where it leads now."""
+        target = f"https://example.com/{next(NUMBERS)}"
+        return self.sent("PATCH", "/domains/moving.test", {"redirect": target}), target
+
+    def leads_to(self) -> str:
+        """Return where the site that moves leads."""
+        return str(self.host.http_get("moving.test")[1].get("location"))
+
+    def waits(self, change: str, *words: str) -> None:
+        """Wait until a change says what it waits for."""
+
+        def look() -> bool:
+            found = self.panel.send("GET", f"/changes/{change}")[1]
+            assert found["status"] == "pending", found
+            reasons = " ".join(entry["reason"] for entry in found["resources"])
+            return any(word in reasons for word in words)
+
+        wait_for(f"change {change} to wait for {words}\n{self.panel.tail()}", look, 120)
+
+    def inside(self, script: str) -> None:
+        """Run a shell line in the host without SSH."""
+        subprocess.run(find_engine().argv("exec", self.host.name, "/bin/sh", "-ec", script), check=True, timeout=60)
+
+
+@pytest.fixture(scope="module")
+def world(ssh_host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    panel = Panel(tmp_path_factory.mktemp("t"))
+    print(f"seed {SEED}")
+    state = panel.directory / "state"
+    state.mkdir(mode=0o700)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m,mode=700", "tmpfs", str(state)], check=True)
+    panel.environment |= {"WCP360_ENGINE__RETRY": "0.2", "WCP360_ENGINE__SWEEP": "0.5"}
+    try:
+        panel.run("init")
+        panel.start()
+        made = World(panel, ssh_host)
+        node_create(panel, "web1", ssh_host)
+        names = ["steady", "moving"]
+        tenants = [{"operation": "tenant.create", "input": {"name": name, "node": "web1"}} for name in names]
+        sites = [{"operation": "domain.create", "input": {"name": f"{name}.test", "tenant": name}} for name in names]
+        made.succeeded(made.sent("POST", "/changes", {"operations": tenants + sites}))
+        yield made
+        panel.disarm()
+        for name in names:
+            made.succeeded(made.sent("DELETE", f"/tenants/{name}?purge=true"))
+        panel.run("module", "remove", "webserver", "--node", "web1", "--yes")
+        panel.run("node", "delete", "web1", "--yes")
+    finally:
+        panel.stop()
+        subprocess.run(["umount", "-l", str(state)], check=True)
+
+
+@contextlib.contextmanager
+def watched(host: Host) -> Iterator[None]:
+    """Look all the time whether the configuration is whole and the neighbour served."""
+    host.run("rm -f /root/stop /root/refused /root/codes; cat > /root/watch.sh", stdin=WATCHER)
+    host.run("nohup bash /root/watch.sh >/dev/null 2>&1 & echo started")
+    try:
+        yield
+    finally:
+        host.run("touch /root/stop")
+    codes = host.run("cat /root/codes").stdout.split()
+    assert host.run("cat /root/refused || true").stdout == ""
+    assert len(codes) > 10 and set(codes) == {"200"}
+
+
+def test_the_neighbour_is_served_while_runs_are_killed(world: World) -> None:
+    chance = random.Random(f"{SEED} kills")
+    with watched(world.host):
+        for _ in range(KILLS):
+            fault = f"kill:{chance.choice(KILL_POINTS)}"
+            world.panel.arm(fault)
+            change, target = world.move()
+            if fault == "kill:item.before_step":  # a new site has steps before its configuration, a moved one has not
+                change = world.sent("POST", "/domains", {"name": f"k{next(NUMBERS)}.test", "tenant": "moving"})
+            wait_for(f"{fault} to happen\n{world.panel.tail()}", world.panel.fault.with_suffix(".done").exists, 90)
+            world.succeeded(change)
+            wait_for("the site to move", lambda target=target: world.leads_to() == target, 60)
+
+
+def test_the_neighbour_is_served_while_configurations_are_refused(world: World) -> None:
+    foreign = "server { listen 80; server_name foreign.test; }"
+    own = "/etc/nginx/wcp360.d/{}/x.conf"
+    faulty = [
+        (own, "nonsense;", "x.conf"),
+        (own, "location / {", "x.conf"),
+        (own, "ssl_certificate /does/not/exist;", "/does/not/exist"),
+        ("/etc/nginx/conf.d/foreign.conf", foreign, "foreign.conf"),
+        (own, "return 200 $no_such_variable;", "no_such_variable"),
+    ]
+    with watched(world.host):
+        for number in range(INVALID):
+            path, text, word = faulty[number % len(faulty)]
+            name = "foreign.test" if text == foreign else f"bad{number}.test"
+            file = path.format(name)
+            world.host.run(f"mkdir -p {os.path.dirname(file)}; cat > {file}", stdin=text)
+            done = world.panel.ended(world.sent("POST", "/domains", {"name": name, "tenant": "moving"}), 180)
+            assert done["status"] == "failed", done
+            assert word in str(done), done
+            world.host.run(f"rm {file}")
+            world.succeeded(world.sent("DELETE", f"/domains/{name}?purge=true"))
+
+
+def test_a_reload_that_was_lost_is_made_up_for(world: World) -> None:
+    for number in range(LOST):
+        world.panel.arm(f"kill:{UNREAD[number % len(UNREAD)]}")
+        change, target = world.move()
+        world.succeeded(change)
+        assert world.panel.disarm(), "nothing was killed"
+        assert world.leads_to() == target
+
+
+def test_ssh_that_is_cut_in_the_middle_of_a_task_is_connected_again(world: World) -> None:
+    chance = random.Random(f"{SEED} cuts")
+    for _ in range(TROUBLES + 1):
+        world.panel.arm(f"cut:{chance.choice(KILL_POINTS[1:])}")
+        change, target = world.move()
+        world.succeeded(change)
+        assert world.panel.disarm(), "nothing was cut"
+        assert world.leads_to() == target
+
+
+def test_a_node_that_is_away_before_in_and_after_a_run_is_waited_for(world: World) -> None:
+    for _ in range(TROUBLES):
+        away(world)
+        change, target = world.move()
+        try:
+            world.waits(change, "could not be reached")
+        finally:
+            back(world)
+        world.succeeded(change)
+        assert world.leads_to() == target
+        # In a run: it goes when the run asks at the gate.
+        world.panel.arm("cut:engine.at_gate")
+        change, target = world.move()
+        wait_for("the gate", world.panel.fault.with_suffix(".done").exists, 60)
+        away(world)
+        try:
+            time.sleep(2)
+        finally:
+            back(world)
+        world.succeeded(change)
+        # After a run: what was done stays done.
+        away(world)
+        try:
+            time.sleep(2)
+            assert world.panel.send("GET", f"/changes/{change}")[1]["status"] == "succeeded"
+        finally:
+            back(world)
+        assert world.leads_to() == target
+
+
+def away(world: World) -> None:
+    """Have the node answer no SSH, and cut what is connected."""
+    world.inside("systemctl stop ssh.socket 2>/dev/null || true; systemctl stop ssh; pkill -KILL sshd || true")
+
+
+def back(world: World) -> None:
+    """Have the node answer SSH again."""
+    world.inside("systemctl start ssh")
+
+
+@contextlib.contextmanager
+def small_disk(host: Host, path: str) -> Iterator[None]:
+    """Put a directory on a disk of its own with 16 MiB."""
+    host.run(f"rm -rf /root/small && cp -a {path} /root/small && mount -t tmpfs -o size=16m,mode=0755 tmpfs {path}")
+    host.run(f"cp -a /root/small/. {path}/ && chmod --reference=/root/small {path}")
+    try:
+        yield
+    finally:
+        host.run(f"rm -f {path}/filler; rm -rf /root/small; cp -a {path} /root/small; umount -l {path}")
+        host.run(f"find {path} -mindepth 1 -delete; cp -a /root/small/. {path}/; rm -rf /root/small")
+
+
+def fill(host: Host, path: str) -> None:
+    """Leave not a byte on the disk that a directory lies on."""
+    host.run(f"dd if=/dev/zero of={path}/filler bs=4k 2>/dev/null || true")
+
+
+def on_small_disk(world: World, path: str, ask: Callable[[], str], *words: str) -> None:
+    """Have a change meet a full disk, then a read-only one."""
+    for _ in range(TROUBLES):
+        with small_disk(world.host, path):
+            fill(world.host, path)
+            change = ask()
+            world.waits(change, *words)
+            world.host.run(f"nginx -t -q && rm {path}/filler")
+            world.succeeded(change)
+            world.host.run(f"mount -o remount,ro {path}")
+            change = ask()
+            try:
+                world.waits(change, "Read-only file system", "read-only")
+            finally:
+                world.host.run(f"nginx -t -q; mount -o remount,rw {path}")
+            world.succeeded(change)
+        assert world.host.http_get("steady.test")[0] == 200
+
+
+def test_a_full_or_read_only_disk_of_the_configuration_is_waited_for(world: World) -> None:
+    on_small_disk(world, TREE, lambda: world.move()[0], "No space left", "is full")
+
+
+def test_a_full_or_read_only_disk_of_the_homes_is_waited_for(world: World) -> None:
+    def ask() -> str:
+        return world.sent("POST", "/domains", {"name": f"h{next(NUMBERS)}.test", "tenant": "moving"})
+
+    on_small_disk(world, "/home", ask, "No space left", "is full")
+
+
+def test_a_read_only_disk_of_the_accounts_is_waited_for(world: World) -> None:
+    for _ in range(TROUBLES):
+        name = f"late{next(NUMBERS)}"
+        world.host.run("mount --bind /etc /etc && mount -o remount,bind,ro /etc")
+        try:
+            change = world.sent("POST", "/tenants", {"name": name, "node": "web1"})
+            world.waits(change, "read-only", "Read-only")
+        finally:
+            world.host.run("umount -l /etc")
+        world.succeeded(change)
+        assert world.host.run(f"id -u {name}").stdout
+        world.succeeded(world.sent("DELETE", f"/tenants/{name}?purge=true"))
+
+
+def test_a_full_disk_of_the_panel_is_told_and_survived(world: World) -> None:
+    state = world.panel.directory / "state"
+    for _ in range(TROUBLES):
+        change, target = world.move()
+        filler = state / "filler"
+        try:
+            fill_here(filler)
+            status, answer = world.panel._once("PATCH", "/api/v1/domains/moving.test", {"redirect": ""}, headers(world))
+            assert status == 503, (status, answer)
+            time.sleep(3)
+        finally:
+            filler.unlink(missing_ok=True)
+        world.succeeded(change)
+        wait_for("the site to move", lambda target=target: world.leads_to() == target, 60)
+        world.succeeded(world.move()[0])
+    assert world.panel.json("audit", "verify")["intact"] is True
+
+
+def headers(world: World) -> dict[str, str]:
+    """Return what a client with the root token sends."""
+    token = (world.panel.directory / "state" / "root.token").read_text(encoding="ascii").strip()
+    return {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+
+
+def fill_here(filler: Any) -> None:
+    """Leave not a byte on the panel's disk."""
+    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+
+
+def test_after_all_of_that_nothing_is_open(world: World) -> None:
+    panel = world.panel
+    wait_for("all changes to end", lambda: not panel.send("GET", "/changes?status=pending")[1]["items"], 120)
+    wait_for(
+        "all runs to be closed", lambda: not [r for r in panel.json("run", "list")["items"] if not r["finished"]], 30
+    )
+    assert world.host.run("find /etc -name '.staging-*'; find /tmp /run -name 'wcp360-check-*'").stdout == ""
