@@ -92,7 +92,8 @@ def _service_manager() -> Iterator[Finding]:
         yield _weak(
             "service manager",
             "no systemd here",
-            "Sites work, but services do not start at boot and tenants have no slice of their own to limit them.",
+            "Sites work, but services do not start at boot, tenants have no slice of their own to limit them, and PHP "
+            "masters stay running instead of being stopped when idle.",
         )
 
 
