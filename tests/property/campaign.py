@@ -18,7 +18,7 @@ from tests.e2e.panel import Panel
 from tests.e2e.test_main_job import desired_state
 from tests.hosts.fixtures import Host
 from tests.property import obstacles
-from tests.property.drawing import DOMAINS, GENERATORS, NODE, TENANTS, Drawn, World
+from tests.property.drawing import DOMAINS, GENERATORS, NODE, TENANTS, Drawn, World, opening
 from tests.property.effects import Comparison, Exclusion, Things, failures, told, unlike
 from wcp360.cli.client import fill
 from wcp360.core.operation import Operation
@@ -131,7 +131,8 @@ class Campaign:
         self.say(f"sequence {seed}")
         in_the_way: list[obstacles.Obstacle] = []
         names = sorted(GENERATORS.names())
-        for _ in range(length):
+        self.step(opening(rng), through_preview=rng.random() < 0.5)
+        for _ in range(length - 1):
             world = self.api.world(self.node)
             if world.tenants and rng.random() < OBSTACLE_CHANCE:
                 obstacle = obstacles.draw(rng, world, TENANTS, DOMAINS)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
@@ -70,7 +71,7 @@ class World:
         return World(self.node, self.nodes, tenants, domains, self.modules, self.failed, self.changes, self.previews)
 
 
-Generator = Callable[[Random, World], "Input | None"]
+Generator = Callable[[Random, World], Input]
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class Generators:
         self._known: dict[str, tuple[float, Generator]] = {}
 
     def of(self, name: str, weight: float = 1.0) -> Callable[[Generator], Generator]:
-        """Declare the generator of an operation; it returns None where the operation makes no sense yet."""
+        """Declare the generator of an operation."""
 
         def keep(generator: Generator) -> Generator:
             self._known[name] = (weight, generator)
@@ -108,8 +109,8 @@ class Generators:
         """Draw one of the operations with its input."""
         while True:
             name = rng.choices(names, [self._known[name][0] for name in names])[0]
-            if (given := self._known[name][1](rng, world)) is not None:
-                return Drawn(name, given)
+            with suppress(NothingThere):
+                return Drawn(name, self._known[name][1](rng, world))
 
 
 GENERATORS = Generators()
@@ -119,10 +120,18 @@ def _some(rng: Random, pool: Sequence[T], most: int) -> list[T]:
     return rng.sample(list(pool), rng.randint(0, min(most, len(pool))))
 
 
+class NothingThere(Exception):
+    """An operation would have nothing to do; another is drawn."""
+
+
 def _mostly(rng: Random, likely: Iterable[str], pool: Sequence[str]) -> str:
     """Return one of what there is, and now and then any other."""
     there = sorted(likely)
-    return rng.choice(there) if there and rng.random() < 0.85 else rng.choice(pool)
+    if rng.random() < 0.1:
+        return rng.choice(pool)
+    if not there:
+        raise NothingThere
+    return rng.choice(there)
 
 
 def _tenant_fields(rng: Random) -> Input:
@@ -226,6 +235,15 @@ def _preview_apply(rng: Random, world: World) -> Input:
 
 
 NOT_IN_SETS = frozenset({"change.create", "preview.apply"})
+
+
+def opening(rng: Random) -> Drawn:
+    """Return a change set that gives a sequence something to work with: a tenant with a domain or two."""
+    tenant = rng.choice(TENANTS)
+    members = [Drawn("tenant.create", {"name": tenant, "node": NODE, **_tenant_fields(rng)})]
+    for name in rng.sample(DOMAINS[:3], rng.randint(1, 2)):
+        members.append(Drawn("domain.create", {"name": name, "tenant": tenant, "aliases": [], **_domain_fields(rng)}))
+    return Drawn("change.create", {"operations": [asdict(member) for member in members]})
 
 
 @GENERATORS.of("change.create", 3)

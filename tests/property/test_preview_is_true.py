@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import secrets
+from random import Random
 
 import pytest
 
 from tests.property.campaign import Campaign
-from tests.property.drawing import GENERATORS, MODULES, NODE, REDIRECTS, SECOND, Drawn, good
+from tests.property.drawing import GENERATORS, MODULES, NODE, REDIRECTS, SECOND, Drawn, World, good, opening
 from tests.property.effects import EXCLUSIONS
+from wcp360.core.validate import validate
 from wcp360.wiring import build_registry
 
 SEED = os.environ.get("WCP360_SEED") or secrets.token_hex(4)
@@ -51,6 +53,13 @@ def tour(campaign: Campaign) -> list[Drawn]:
 
 def test_every_changing_operation_is_drawn() -> None:
     assert GENERATORS.missing(build_registry()) == []
+
+
+def test_what_is_drawn_are_inputs() -> None:
+    registry, rng = build_registry(), Random(1)  # the seed is of no matter
+    world = World({"address": "192.0.2.1"}, {NODE}, {"acme": "present"}, {"acme.test": "acme"}, {}, [], [], [])
+    for drawn in [opening(rng), *(GENERATORS.draw(rng, world, sorted(GENERATORS.names())) for _ in range(500))]:
+        validate(registry.operation(drawn.operation).input, drawn.input)
 
 
 @pytest.mark.timeout(600)
