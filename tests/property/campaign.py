@@ -125,7 +125,7 @@ class Campaign:
     used: set[Exclusion] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
 
-    def sequence(self, seed: str, length: int) -> list[str]:
+    def sequence(self, seed: str, length: int, obstacle_chance: float = OBSTACLE_CHANCE) -> list[str]:
         """Run one random sequence, and clear up after it by operations; return what was not as predicted."""
         rng, start = Random(seed), len(self.problems)
         self.say(f"sequence {seed}")
@@ -134,7 +134,7 @@ class Campaign:
         self.step(opening(rng), through_preview=rng.random() < 0.5)
         for _ in range(length - 1):
             world = self.api.world(self.node)
-            if world.tenants and rng.random() < OBSTACLE_CHANCE:
+            if world.tenants and rng.random() < obstacle_chance:
                 obstacle = obstacles.draw(rng, world, TENANTS, DOMAINS)
                 in_the_way.append(obstacle)
                 self.say(f"  obstacle: {obstacle.name}")
