@@ -176,3 +176,16 @@ def test_what_a_node_sends_in_another_form_breaks_nothing(odd: Any) -> None:
     assert [found.diff for found in predicted(report) if found.resource == "domain:a"] == [[]]
     (outcome,) = judge(batch(node_web1=[[], [], []]), report)
     assert outcome.facts == (odd if isinstance(odd, dict) else None)
+
+
+def test_a_node_in_trouble_is_waited_for_and_not_taken_for_a_bad_item() -> None:
+    full = item("domain:a", failed=True, msg="[Errno 28] No space left on device", retry=True)
+    status, reason = only(Report([line(items=[full])], GOOD), domain_a=SITE)
+    assert (status, reason) == (
+        TargetStatus.INTERRUPTED,
+        "The node is in trouble: [Errno 28] No space left on device",
+    )
+    # What follows from it has not failed either.
+    needs = [[["nginx", "domain:b"]], [], ["domain:a"]]
+    report = Report([line(items=[full, item("domain:b", changed=True)])], GOOD)
+    assert only(report, domain_a=SITE, domain_b=needs) == (TargetStatus.APPLIED, "")
