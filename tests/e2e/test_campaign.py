@@ -90,9 +90,9 @@ class Side:
         return found | {path: ("", text) for path, text in self._configuration().items()}
 
     def _configuration(self) -> dict[str, str]:
-        """Return the files of the current generations, which have the names of their digests."""
-        script = "for t in $(find /etc -name current -type l); do find $t/ -type f -exec stat -c '%n %a %U %G' {} + "
-        script += "-exec sha256sum {} +; done | sort"
+        """Return the files of the current generations; a tree's own record also says how it was checked last."""
+        script = "for t in $(find /etc -name current -type l); do find $t/ -type f ! -name .manifest.json "
+        script += "-exec stat -c '%n %a %U %G' {} + -exec sha256sum {} +; done | sort"
         return {line: "" for line in self.host.run(script).stdout.splitlines()}
 
 
