@@ -184,7 +184,7 @@ class Ledger(Previews, Applying):
         for outcome in outcomes:
             row = rows.get(outcome.ref)
             if row is None:
-                raise ValueError(f"{outcome.ref} has no target on {node}.")
+                continue  # a node with nothing on it is gone as soon as that is asked for, also during its own run
             values = self._values(row, outcome, carried.get(outcome.ref))
             if outcome.facts is not None:
                 values["facts"] = to_text(from_text(row["facts"]) | outcome.facts)
@@ -276,7 +276,8 @@ def _close(unit: Unit, node: str, refs: Sequence[Ref]) -> list[str]:
     targets = {ref_of(row): row for row in rows_of(unit.tables.target, refs, unit.tables.target.node == node)}
     waiting = _waiting(unit, node, refs)
     for row in waiting:
-        _resolve(unit, row, targets[ref_of(row)])
+        if ref_of(row) in targets:
+            _resolve(unit, row, targets[ref_of(row)])
     unit.sweep_tombstones(refs)
     unit.release_claims(refs)
     return unit.finish_changes(row["change"] for row in waiting)

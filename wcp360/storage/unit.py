@@ -162,6 +162,7 @@ class Unit(ListsPart, RecordsPart, AnswersPart, RankingPart, ReservingPart):
             self._note_former(ref, targets)
             self.tables.claim.delete().where(matches(self.tables.claim, ref)).execute()
             table.delete().where(matches(table, ref)).execute()
+            self._end_waiting(ref)
             buried.append(ref)
             if ref.kind != TENANT and resource["tenant"] is not None:
                 owners.add(Ref(TENANT, resource["tenant"]))
@@ -172,6 +173,14 @@ class Unit(ListsPart, RecordsPart, AnswersPart, RankingPart, ReservingPart):
         if ref.kind == TENANT and len(list(owned.select(owned.name).where(owned.tenant == ref.name).limit(2))) > 1:
             return False
         return all(row["applied"] >= row["wanted"] and row["applied_life"] == Life.ABSENT.value for row in targets)
+
+    def _end_waiting(self, ref: Ref) -> None:
+        """Finish the changes that still wait for a resource that is gone: its removal replaced what they asked for."""
+        table = self.tables.change_target
+        mine = matches(table, ref) & (table.status == ChangeStatus.PENDING.value)
+        waiting = {row["change"] for row in table.select(table.change).where(mine)}
+        table.update(status=ChangeStatus.SUCCEEDED.value, reason="").where(mine).execute()
+        self.finish_changes(waiting)
 
     def _note_former(self, ref: Ref, targets: list[Row]) -> None:
         table = self.tables.former

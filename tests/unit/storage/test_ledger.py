@@ -276,3 +276,18 @@ def test_what_failed_for_want_of_another_is_tried_again_when_that_is_healed(stor
     with store.read() as state:
         assert state.outcomes(SITE)[0].status is ChangeStatus.SUCCEEDED
         assert state.outcomes(unrelated)[0].reason == "nginx refuses it"
+
+
+def test_a_node_that_is_gone_during_its_own_run_keeps_nobody_waiting(store: SqlStore, ledger: Ledger) -> None:
+    local = Ref("node", "local")
+    with store.write() as unit:
+        unit.put(local, DomainSpec())
+        unit.want(local, (), (NODE,), {})
+        created = accept(unit)
+    run = ledger.begin_run(NODE, ledger.pending(NODE), correlation="")
+    with store.write() as unit:
+        unit.bury(local, purge=False)
+        unit.want(local, (), (), {})
+        assert accept(unit).status is ChangeStatus.SUCCEEDED
+    assert change_of(store, created.id).status is ChangeStatus.SUCCEEDED
+    assert ledger.record(run, [outcome(local, 1)]) == []
