@@ -28,6 +28,7 @@ SERVER = Footprint(
             "/etc/cron.daily/wcp360-trash",
             HOME_TRASH,
             "/usr/local/lib/wcp360",
+            "/var/lib/systemd/timers/stamp-wcp360-trash.timer",
             "/var/lib/wcp360",
             "/var/log/wcp360",
             "/run/wcp360",
