@@ -22,7 +22,7 @@ SET = {
         {"operation": "domain.create", "input": {"name": "acme.test", "tenant": "acme"}},
     ]
 }
-# What a dry run may write in the panel's database: the request is audited, its answer, the preview and its run are kept.
+# What a dry run may write in the panel's database: the audit log, the kept answer, the preview and its run.
 RECORDS = {"answer", "audit", "event", "preview", "run", "lease", "sqlite_sequence"}
 
 

@@ -49,11 +49,11 @@ class Host:
         return ["ssh", *options, "-i", self.key, "-p", str(self.port), f"{user or self.user}@{self.address}"]
 
     def run(
-        self, command: str, *, check: bool = True, user: str = "", stdin: str = ""
+        self, command: str, *, check: bool = True, user: str = "", stdin: str = "", timeout: float = 120
     ) -> subprocess.CompletedProcess[str]:
         """Run one shell line on the host over SSH; with check a failure fails the test and shows what was printed."""
         done = subprocess.run(
-            [*self.ssh(user), command], input=stdin, capture_output=True, text=True, timeout=120, check=False
+            [*self.ssh(user), command], input=stdin, capture_output=True, text=True, timeout=timeout, check=False
         )
         if check and done.returncode != 0:
             pytest.fail(f"`{command}` on {self.name} ended with {done.returncode}:\n{done.stdout}{done.stderr}")

@@ -76,7 +76,9 @@ def test_what_needs_a_refused_resource_is_skipped_and_so_is_what_needs_that(pane
     batch = compiled(panel)[NODE]
     assert batch["targets"] == {}
     assert batch["skipped"]["tenant:second"]["reason"] == "skipped: needs tenant demo, which failed: no"
-    assert batch["skipped"]["tenant:third"]["reason"].startswith("skipped: needs tenant second, which cannot be applied")
+    assert batch["skipped"]["tenant:third"]["reason"].startswith(
+        "skipped: needs tenant second, which cannot be applied"
+    )
 
 
 def test_what_is_taken_away_needs_nothing(panel: Panel) -> None:
