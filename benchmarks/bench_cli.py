@@ -1,8 +1,8 @@
 """How long the CLI takes: `--help` below 0.4 s, `tenant list` with 500 tenants below 0.6 s.
 
-``python benchmarks/cli.py`` starts a server on a state directory of its own, whose tenants live on a node that does
-not exist, so that nothing of this machine is touched. It prints best and median of several calls, and ends with 1 where
-a best one is over its limit: what else runs on the machine only ever adds time.
+``python benchmarks/bench_cli.py`` starts a server on a state directory of its own, whose tenants live on a node that
+does not exist, so that nothing of this machine is touched. It prints best and median of several calls, and ends with 1
+where a best one is over its limit: what else runs on the machine only ever adds time.
 """
 
 from __future__ import annotations
@@ -17,7 +17,11 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.report import about  # noqa: E402
+
 TENANTS = 500
 CALLS = 9
 LIMITS = {"--help": 0.4, "tenant list": 0.6}
@@ -85,10 +89,10 @@ def main() -> int:
         finally:
             server.terminate()
             server.wait(10)
+    about("Command line", f"Seconds of a whole process, {CALLS} calls each; {rows} tenants are listed.")
+    print("| command | best | median | limit |\n|---|---|---|---|")
     for call, times in figures.items():
-        middle = statistics.median(times)
-        print(f"wcp360 {call:<12} best {times[0]:.3f} s, median {middle:.3f} s  (limit {LIMITS[call]} s)")
-    print(f"{rows} tenants listed; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+        print(f"| `wcp360 {call}` | {times[0]:.3f} | {statistics.median(times):.3f} | {LIMITS[call]} |")
     return int(rows != TENANTS or any(times[0] > LIMITS[call] for call, times in figures.items()))
 
 
