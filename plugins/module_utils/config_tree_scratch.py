@@ -241,7 +241,7 @@ def _parent() -> str:
 
 def remove_leftovers() -> None:
     """Remove the scratch directories of runs that were killed; those in use hold a lock and stay."""
-    for directory in {_parent(), tempfile.gettempdir()}:
+    for directory in sorted({_parent(), tempfile.gettempdir()}):
         for name in os.listdir(directory):
             if name.startswith(PREFIX):
                 _remove_leftover(os.path.join(directory, name))

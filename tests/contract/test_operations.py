@@ -235,6 +235,7 @@ ORDER: list[tuple[str, str]] = [
     ("change.retry", ""),
     ("preview.list", ""),
     ("preview.show", ""),
+    ("preview.apply", "preview"),
     ("run.list", ""),
     ("run.show", ""),
     ("event.list", ""),
@@ -257,6 +258,8 @@ def test_every_example_works(tmp_path: Path) -> None:
     with running(tmp_path) as panel:
         for name, then in ORDER:
             operation = REGISTRY.operation(name)
+            if name == "preview.apply":
+                finish_a_preview(panel)
             answer = call(panel, operation, example_of(panel, operation))
             assert answer.status == (202 if changes_state(operation) else 200), (name, answer)
             operation.result.model_validate_json(answer.raw)
@@ -274,6 +277,16 @@ def example_of(panel: Panel, operation: Operation) -> dict[str, Any]:
         wanted = [item for item in items if operation.verb != "retry" or item["status"] == "failed"]
         given["id"] = (wanted or [{"id": given["id"]}])[0]["id"]
     return given
+
+
+def finish_a_preview(panel: Panel) -> None:
+    """Make a preview that can be applied, as an engine would; it is the newest then."""
+    operation, ledger = REGISTRY.operation("tenant.update"), panel.system.ledger
+    preview = call(panel, operation, {"name": "acme", "display_name": "Previewed"}, query="?dry_run=true").json["id"]
+    ledger.begin_preview(preview, "test", 30)
+    run = ledger.begin_run("local", (), correlation="c", check=True, preview_id=preview)
+    ledger.finish_run(run, RecordStatus.SUCCEEDED, "", [])
+    ledger.finish_preview(preview, RecordStatus.SUCCEEDED, "", [], True)
 
 
 @pytest.fixture(scope="module")
@@ -378,7 +391,10 @@ PROVOKED: dict[tuple[str, str], Callable[[Panel], Answer]] = {
     ("change.retry", "not_failed"): _not_failed,
 }
 # Provoked where an SSH server answers: tests/e2e creates a node there.
-ELSEWHERE = {("node.create", "host_key_unconfirmed")}
+# The codes of preview.apply are provoked in tests/unit/modules/test_apply.py, where previews are made.
+ELSEWHERE = {("node.create", "host_key_unconfirmed")} | {
+    ("preview.apply", f"preview_{word}") for word in ("applied", "failed", "stale", "unfinished")
+}
 DECLARED = {(operation.name, code) for operation in REGISTRY for code in operation.conflicts}
 
 

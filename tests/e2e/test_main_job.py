@@ -193,7 +193,7 @@ def test_what_a_node_refuses_is_failed_with_its_reason_and_retried_on_demand(
 
 def test_the_audit_log_is_intact_and_events_are_in_order(panel: Panel, applied: dict[str, Any]) -> None:
     assert panel.json("audit", "verify")["intact"] is True
-    events = panel.json("event", "list")["items"]
+    events = panel.json("event", "list", "--limit", "1000")["items"]
     numbers = [event["id"] for event in events]
     assert numbers == sorted(numbers)
     assert {"change.accepted", "run.started", "run.finished", "change.finished"} <= {event["type"] for event in events}

@@ -31,6 +31,8 @@ READERS = frozenset(
 ) | frozenset({"ansible.builtin.getent", "ansible.builtin.import_role", "wcp360.hosting.gate", "wcp360.hosting.steps"})
 # Tasks of the server level that change something and have no way to say what.
 SILENT = frozenset(f"ansible.builtin.{name}" for name in ("group", "service", "systemd_service", "uri"))
+# What a skipped task says that had nothing to do: none, or a loop of which every element was left out.
+NOTHING_TO_DO = frozenset({"", "All items skipped"})
 COPIERS = frozenset({"ansible.builtin.copy", "ansible.builtin.template"})
 
 
@@ -107,7 +109,7 @@ class Radius:
     def _of_task(self, line: dict[str, Any], role: str) -> list[str]:
         action = str(line.get("action", ""))
         # A task that does not know check mode is skipped with a message, which tells nothing of what it would do.
-        acts = line["changed"] or (line["skipped"] and line["msg"])
+        acts = line["changed"] or (line["skipped"] and line["msg"] not in NOTHING_TO_DO)
         if action in READERS or not acts:
             return []
         task = f"the task {line['task']!r} ({action})"

@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # MIT License (see LICENSE)
 """Bring each line of Nginx's logs into the directory of the site that it belongs to.
 
@@ -141,7 +140,7 @@ class AccessLog:
 def _split(data: bytes, sites: Sites) -> None:
     lines: dict[bytes, list[bytes]] = defaultdict(list)
     for line in data.split(b"\n")[:-1]:
-        site, _, rest = line.partition(b" ")
+        site, _dummy, rest = line.partition(b" ")
         lines[site].append(rest)
     for site, own in lines.items():
         sites.append(site, "access.log", b"\n".join(own) + b"\n")

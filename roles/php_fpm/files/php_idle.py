@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # MIT License (see LICENSE)
 """Stop the PHP-FPM masters that nobody has asked for anything in a while; their sockets start them again.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,11 +28,16 @@ def site(entry: Mapping[str, Any]) -> Footprint:
     """A site has its configuration, its logs and its own directory in the tenant's home."""
     name = entry["name"]
     paths = {
-        f"{NGINX}/current/sites/{name}.conf",
+        f"{NGINX}/current/sites/{_stem(name)}.conf",
         f"{entry['home']}/web/{name}",
         f"/var/log/wcp360/nginx/{name}",
     }
     return Footprint(frozenset(paths), frozenset({"/var/log/wcp360/nginx/.trash", HOME_TRASH}))
+
+
+def _stem(name: str) -> str:
+    """Return the file name of a site without its ending, as the role makes it: 255 bytes are the most (NAME_MAX)."""
+    return name if len(name) <= 250 else f"{name[:130]}_{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
 # How large Nginx's tables are depends on all sites, its pages are all sites'; and a site is served only when Nginx has
