@@ -93,8 +93,8 @@ def test_nothing_is_lost_by_rotations_restarts_and_a_stopped_service(panel: Pane
     wait $load
     """
     panel.host.run(script)
-    log(panel, "own.test", "access", "number-120 ")
     log(panel, "own.test", "error", "while=stopped")
+    log(panel, "own.test", "access", "while=stopped")
     found = panel.host.run(f"cd {LOGS}/own.test; (zcat -f access.log*) | grep -o 'number-[0-9]* '").stdout.split()
     assert sorted(set(found)) == sorted(f"number-{number}" for number in range(1, 121))
     # A kill may repeat what was brought to the sites last, and nothing else may.

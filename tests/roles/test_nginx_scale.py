@@ -40,6 +40,8 @@ for number in range(count):
     link.request("GET", path, headers={"Host": f"site{number}.test"})
     answer = link.getresponse()
     answer.read()
+    if path.endswith(".php"):
+        time.sleep(0.01)  # Nginx drops an error that finds the socket's queue full (net.unix.max_dgram_qlen, often 10)
     if not answer.headers.get("X-Wcp360-Site", "").startswith(f"site{number}.test:"):
         wrong.append(number)
 def lines(kind, number):
