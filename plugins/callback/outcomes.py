@@ -29,8 +29,9 @@ requirements:
 """
 
 EXAMPLES = """
-# A shell's command line; /run/mine is a directory that nobody else may enter.
-ANSIBLE_CALLBACKS_ENABLED=wcp360.hosting.outcomes WCP360_OUTCOMES_FILE=/run/mine/outcomes ansible-playbook site.yml
+- name: Read what a run did that had WCP360_OUTCOMES_FILE=/run/mine/outcomes in its environment
+  ansible.builtin.slurp:
+    src: /run/mine/outcomes
 """
 
 import contextlib  # noqa: E402

