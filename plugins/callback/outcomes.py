@@ -29,7 +29,7 @@ requirements:
 """
 
 EXAMPLES = """
-- name: Read what a run did that had WCP360_OUTCOMES_FILE=/run/mine/outcomes in its environment
+- name: Read what a run did with ANSIBLE_CALLBACKS_ENABLED=wcp360.hosting.outcomes WCP360_OUTCOMES_FILE=/run/mine/outcomes
   ansible.builtin.slurp:
     src: /run/mine/outcomes
 """
