@@ -29,7 +29,7 @@ requirements:
 """
 
 EXAMPLES = """
-- name: Read what a run did with ANSIBLE_CALLBACKS_ENABLED=wcp360.hosting.outcomes WCP360_OUTCOMES_FILE=/run/mine/outcomes
+- name: Read a run made with ANSIBLE_CALLBACKS_ENABLED=wcp360.hosting.outcomes WCP360_OUTCOMES_FILE=/run/mine/outcomes
   ansible.builtin.slurp:
     src: /run/mine/outcomes
 """
