@@ -104,11 +104,10 @@ class Bench:
             new_id(), batch, check=check, cancelled=lambda: False, progress=lambda _event: None
         )
         taken = time.monotonic() - begun
-        report = ended.prediction if check else ended.report
-        failed = [item["msg"] for line in report.lines for item in line["items"] or [] if item["failed"]]
+        failed = [item["msg"] for line in ended.report.lines for item in line["items"] or [] if item["failed"]]
         if ended.rc != 0 or failed:
             raise SystemExit(f"A run failed: {failed[:3] or ended.said}")
-        return taken, report
+        return taken, ended.report
 
     def tell(self, what: str, seconds: float, count: int) -> float:
         """Add a line to the table; return the seconds per domain."""

@@ -324,5 +324,5 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filters by name."""
-        found = (nginx_sites, nginx_steps, nginx_failures, nginx_removals)
+        found = (nginx_steps, nginx_failures, nginx_removals)
         return {function.__name__: function for function in found}

@@ -12,8 +12,7 @@ from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_model i
 )
 from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_store import (
     read_content,
-    sync_directory,
-    sync_file,
+    sync,
     write_content,
 )
 from ansible_collections.wcp360.hosting.plugins.module_utils.items import ItemError
@@ -52,9 +51,9 @@ class Entries:
                 os.unlink(path + TEMPORARY)
             write_content(path + TEMPORARY, self.wanted[path])
             # On the disk before it has its name: a file emptied by a loss of power would be taken for a foreign one.
-            sync_file(path + TEMPORARY)
+            sync(path + TEMPORARY)
             os.rename(path + TEMPORARY, path)
-            sync_directory(os.path.dirname(path))
+            sync(os.path.dirname(path))
 
     def remove(self) -> None:
         """Take away what is there of them."""

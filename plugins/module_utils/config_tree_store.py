@@ -153,14 +153,14 @@ class Store:
         if os.path.lexists(target):
             _remove(target)
         os.rename(staging, target)
-        sync_directory(os.path.join(self.path, GENERATIONS))
+        sync(os.path.join(self.path, GENERATIONS))
         return name
 
     def _swap(self, name: str) -> None:
         link = os.path.join(self.path, STAGING + secrets.token_hex(8))
         os.symlink(os.path.join(GENERATIONS, name), link)
         os.rename(link, self.current)
-        sync_directory(self.path)
+        sync(self.path)
 
     def _verify(self, before: Generation, after: Generation) -> None:
         for relative, content in after.files.items():
@@ -235,18 +235,9 @@ def _sync_file_system(path: str) -> None:
         os.close(descriptor)
 
 
-def sync_file(path: str) -> None:
-    """Have a file's content on the disk."""
+def sync(path: str) -> None:
+    """Have a file's content or a directory's names on the disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def sync_directory(path: str) -> None:
-    """Have a directory's names on the disk."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:

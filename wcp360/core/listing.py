@@ -97,6 +97,12 @@ class Query:
         return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
+def newest(limit: int, *, status: StrEnum | None = None) -> Query:
+    """Return the query for the youngest records, of one status or of any."""
+    conditions = () if status is None else (Condition("status", Match.IS, status.value),)
+    return Query(conditions, sort="created", descending=True, limit=limit)
+
+
 class ListInput(Input):
     """What every list takes. A list declares its orders by the values that it allows for ``sort``."""
 

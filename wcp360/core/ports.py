@@ -175,9 +175,6 @@ class State(Protocol):
     def change(self, change_id: str) -> ChangeView:
         """Return a change or raise NotFound."""
 
-    def changes(self, *, tenants: Tenants, limit: int, after: str) -> Page[ChangeView]:
-        """Return changes, newest first."""
-
     def preview(self, preview_id: str) -> PreviewView:
         """Return a preview or raise NotFound."""
 
@@ -190,14 +187,8 @@ class State(Protocol):
     def reserve(self, preview_id: str, refs: Mapping[str, Iterable[Ref]]) -> None:
         """Have the pending targets ``refs`` of each node applied exactly as the preview showed, by this change."""
 
-    def previews(self, *, tenants: Tenants, limit: int, after: str) -> Page[PreviewView]:
-        """Return previews, newest first."""
-
     def run(self, run_id: str) -> RunView:
         """Return a run or raise NotFound."""
-
-    def runs(self, *, limit: int, after: str) -> Page[RunView]:
-        """Return runs, newest first."""
 
     def events(self, *, tenants: Tenants, limit: int, after: int) -> list[EventView]:
         """Return the events after a number, oldest first."""

@@ -23,6 +23,7 @@ from wcp360.core.config import Settings
 from wcp360.core.errors import Conflict, Invalid
 from wcp360.core.footprint import Footprints
 from wcp360.core.ids import is_id, new_id
+from wcp360.core.listing import newest
 from wcp360.core.ports import Store
 from wcp360.core.views import RecordStatus
 from wcp360.engine.bell import QUEUE_FILE
@@ -260,12 +261,11 @@ def _clean_up(tools: Tools) -> None:
         shutil.rmtree(path, ignore_errors=True)
     forget_payloads(state_dir, tools.executor.collection)
     with tools.store.read() as state:
-        runs = state.runs(limit=RECENT, after="").items
-        previews = state.previews(tenants=None, limit=RECENT, after="").items
+        running = newest(RECENT, status=RecordStatus.RUNNING)
+        runs, previews = state.page("run", running).items, state.page("preview", running).items
     for preview in previews:
-        if preview.status is RecordStatus.RUNNING:
-            tools.ledger.release(f"preview:{preview.id}", tools.owner)
-    for node in {run.node for run in runs if run.status is RecordStatus.RUNNING and not run.check}:
+        tools.ledger.release(f"preview:{preview.id}", tools.owner)
+    for node in {run.node for run in runs if not run.check}:
         with Lease(tools.ledger, f"node:{node}", tools.owner, tools.lease_seconds) as lease:
             if lease.held:
                 tools.ledger.abandon_runs(node, DIED)

@@ -15,6 +15,7 @@ from wcp360.core.errors import Problem
 from wcp360.core.faults import point
 from wcp360.core.footprint import Footprints
 from wcp360.core.ids import new_id
+from wcp360.core.listing import newest
 from wcp360.core.ports import State, Store, Target, TargetOutcome, TargetStatus
 from wcp360.core.views import ChangeStatus, PredictedItem, RecordStatus
 from wcp360.engine.batch import Batch
@@ -188,10 +189,10 @@ def _nowhere(batch: Batch, node: str) -> list[TargetOutcome]:
 def _correlation(state: State, targets: list[Target]) -> str:
     """Return the correlation id of the change that the run is for; a fresh one where it is for several or none."""
     wanted = {str(target.ref) for target in targets}
-    recent = state.changes(tenants=None, limit=RECENT_CHANGES, after="").items
+    recent = state.page("change", newest(RECENT_CHANGES, status=ChangeStatus.PENDING)).items
     found = {
         change.correlation
         for change in recent
-        if change.status is ChangeStatus.PENDING and wanted & {entry.resource for entry in change.resources}
+        if wanted & {entry.resource for entry in state.change(change.id).resources}
     }
     return found.pop() if len(found) == 1 else new_id()

@@ -45,14 +45,13 @@ def allow(prediction: Report) -> str:
 class Ended:
     """How a run ended: ``status`` is ansible-runner's word, ``said`` the last that Ansible printed.
 
-    ``report`` is what it did, ``prediction`` what it said before that it would do, ``refused`` why it was kept from it.
+    ``report`` is what it did, or would do where it only looked, ``refused`` why it was kept from it.
     """
 
     status: str
     rc: int | None
     report: Report
     said: str
-    prediction: Report
     refused: str = ""
 
 
@@ -117,10 +116,8 @@ class Executor:
         if self.warm is not None:
             self.warm.ended(note)
         said = Path(config.artifact_dir, "stdout").read_text(encoding="utf-8", errors="replace")
-        report = read_report(private.outcomes)
-        return Ended(
-            runner.status, runner.rc, report.part(check=check), plain(said[-TAIL:]).strip(), report.part(check=True)
-        )
+        report = read_report(private.outcomes).part(check=check)
+        return Ended(runner.status, runner.rc, report, plain(said[-TAIL:]).strip())
 
 
 def find_ansible_playbook() -> Path:

@@ -13,7 +13,6 @@ from wcp360.core.views import (
     ChangeStatus,
     ChangeView,
     EventView,
-    Page,
     PreviewView,
     ResourceOutcome,
     RunView,
@@ -30,30 +29,21 @@ class RecordsPart(Part):
 
     def change(self, change_id: str) -> ChangeView:
         """Return a change or raise NotFound."""
-        return self._changes([self._row("change", change_id)])[0]
-
-    def changes(self, *, tenants: Tenants, limit: int, after: str) -> Page[ChangeView]:
-        """Return changes, newest first."""
-        rows, following = self._newest("change", tenants, limit, after)
-        return Page[ChangeView](items=self._changes(rows), next=following)
+        row = self._row("change", change_id)
+        table, links = self.tables.change_target, self.tables.run_change
+        outcomes = table.select().where(table.change == change_id).order_by(table.kind, table.name, table.node)
+        runs = links.select().where(links.change == change_id).order_by(links.run)
+        return _change_of(row, list(outcomes), [link["run"] for link in runs])
 
     def preview(self, preview_id: str) -> PreviewView:
         """Return a preview or raise NotFound."""
         return preview_of(self._row("preview", preview_id))
 
-    def previews(self, *, tenants: Tenants, limit: int, after: str) -> Page[PreviewView]:
-        """Return previews, newest first."""
-        rows, following = self._newest("preview", tenants, limit, after)
-        return Page[PreviewView](items=[preview_of(row) for row in rows], next=following)
-
     def run(self, run_id: str) -> RunView:
         """Return a run or raise NotFound."""
-        return self._runs([self._row("run", run_id)])[0]
-
-    def runs(self, *, limit: int, after: str) -> Page[RunView]:
-        """Return runs, newest first."""
-        rows, following = self._newest("run", None, limit, after)
-        return Page[RunView](items=self._runs(rows), next=following)
+        links = self.tables.run_change
+        changes = links.select().where(links.run == run_id).order_by(links.change)
+        return run_of(self._row("run", run_id), [link["change"] for link in changes])
 
     def events(self, *, tenants: Tenants, limit: int, after: int) -> list[EventView]:
         """Return the events after a number, oldest first."""
@@ -90,30 +80,6 @@ class RecordsPart(Part):
             raise NotFound(f"There is no {noun} {key!r}. Check the identifier.")
         return row
 
-    def _newest(self, noun: str, tenants: Tenants, limit: int, after: str) -> tuple[list[Row], str | None]:
-        table = getattr(self.tables, noun)
-        query = table.select()
-        if after:
-            query = query.where(table.id < after)
-        if tenants is not None:
-            query = query.where(in_scope(table.tenant, tenants))
-        rows = list(query.order_by(table.id.desc()).limit(limit + 1))
-        return rows[:limit], rows[limit - 1]["id"] if len(rows) > limit else None
-
-    def _changes(self, rows: list[Row]) -> list[ChangeView]:
-        ids = [row["id"] for row in rows]
-        table, links = self.tables.change_target, self.tables.run_change
-        order = (table.kind, table.name, table.node)
-        outcomes = _grouped(table.select().where(table.change.in_(ids)).order_by(*order), "change")
-        runs = _grouped(links.select().where(links.change.in_(ids)).order_by(links.run), "change")
-        return [_change_of(row, outcomes.get(row["id"], []), runs.get(row["id"], [])) for row in rows]
-
-    def _runs(self, rows: list[Row]) -> list[RunView]:
-        links = self.tables.run_change
-        query = links.select().where(links.run.in_([row["id"] for row in rows])).order_by(links.change)
-        changes = _grouped(query, "run")
-        return [run_of(row, [link["change"] for link in changes.get(row["id"], [])]) for row in rows]
-
 
 def reason_of(outcomes: Iterable[Row]) -> str:
     """Return one sentence for all of a change's targets: the first that failed, else the first that waits."""
@@ -145,7 +111,7 @@ def run_of(row: Row, changes: list[str]) -> RunView:
     return RunView(**(values | parsed | {"check": bool(row["is_check"]), "changes": changes}))
 
 
-def _change_of(row: Row, outcomes: list[Row], runs: list[Row]) -> ChangeView:
+def _change_of(row: Row, outcomes: list[Row], runs: list[str]) -> ChangeView:
     resources = [
         ResourceOutcome(
             resource=str(ref_of(each)),
@@ -160,13 +126,6 @@ def _change_of(row: Row, outcomes: list[Row], runs: list[Row]) -> ChangeView:
         "input": from_text(row["input"]),
         "reason": row["reason"] or reason_of(outcomes),
         "resources": resources,
-        "runs": [link["run"] for link in runs],
+        "runs": runs,
     }
     return ChangeView(**(row | computed))
-
-
-def _grouped(rows: Iterable[Row], key: str) -> dict[str, list[Row]]:
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(row[key], []).append(row)
-    return groups

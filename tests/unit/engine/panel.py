@@ -17,6 +17,7 @@ import pytest
 from tests.unit.engine.toy import ROOT, make_collection
 from wcp360.core.config import EngineSettings, Settings
 from wcp360.core.ids import new_id
+from wcp360.core.listing import newest
 from wcp360.core.resources import Life, Ref, RoleItem, Spec
 from wcp360.core.views import ChangeStatus, ChangeView
 from wcp360.engine.bell import Bell
@@ -112,7 +113,7 @@ class Panel:
     def runs(self) -> list[Any]:
         """Return all runs, newest first."""
         with self.store.read() as state:
-            return state.runs(limit=100, after="").items
+            return [state.run(row.id) for row in state.page("run", newest(100)).items]
 
     def log(self) -> str:
         """Return what the engine's processes printed."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 
 from wcp360.core.errors import NotFound
 from wcp360.core.ids import new_id
+from wcp360.core.listing import newest
 from wcp360.core.needs import needs
 from wcp360.core.ports import TargetOutcome, TargetStatus
 from wcp360.core.resources import Life, Ref, RoleItem
@@ -226,7 +228,7 @@ def test_a_preview_is_made_once(store: SqlStore, ledger: Ledger) -> None:
         view = state.preview(first)
         assert (view.status, view.changed, view.items, view.base) == ("succeeded", True, [item], {str(SITE): 3})
         assert state.events(tenants=frozenset({"acme"}), limit=9, after=0)[-1].type == "preview.finished"
-        assert [each.id for each in state.previews(tenants=None, limit=1, after="").items] == [second]
+        assert [each.id for each in state.page("preview", newest(1)).items] == [second]
 
 
 def test_a_dead_engine_s_preview_is_made_again(store: SqlStore, ledger: Ledger) -> None:
@@ -244,11 +246,12 @@ def test_pages_of_records_are_newest_first_and_scoped(store: SqlStore, ledger: L
     with store.write() as unit:
         accept(unit, tenant=None)
     with store.read() as state:
-        page = state.changes(tenants=frozenset({"acme"}), limit=2, after="")
-        rest = state.changes(tenants=frozenset({"acme"}), limit=2, after=page.next or "")
-        assert [each.id for each in [*page.items, *rest.items]] == sorted(ids, reverse=True) and rest.next is None
-        assert len(state.changes(tenants=None, limit=99, after="").items) == 4
-        assert state.runs(limit=5, after="").items == []
+        page = state.page("change", newest(2), tenants=frozenset({"acme"}))
+        rest = state.page("change", replace(newest(2), place=(page.items[-1].id,)), tenants=frozenset({"acme"}))
+        assert [each.id for each in [*page.items, *rest.items]] == sorted(ids, reverse=True)
+        assert page.next is not None and rest.next is None
+        assert len(state.page("change", newest(99)).items) == 4
+        assert state.page("run", newest(5)).items == []
         with pytest.raises(NotFound):
             state.change("nothing")
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from wcp360.core.listing import newest
 from wcp360.core.views import ChangeStatus
 from wcp360.storage import Ledger, SqlStore, migrate
 from wcp360.storage.dialect import SqliteDialect
@@ -44,7 +45,7 @@ def test_eight_processes_lose_no_update(store: SqlStore) -> None:
     with store.read() as state:
         assert state.get(REF).spec == {"count": total} and state.get(REF).revision == total
         assert state.targets()[0].applied_items[0].value == {"count": total}
-        changes = state.changes(tenants=None, limit=9999, after="").items
+        changes = state.page("change", newest(9999)).items
         assert len(changes) == total and {change.status for change in changes} == {ChangeStatus.SUCCEEDED}
         assert state.verify_audit().intact and len(state.audit(limit=9999, after=0)) == total
         events = state.events(tenants=None, limit=99999, after=0)
@@ -93,7 +94,7 @@ def test_killed_writers_leave_whole_transactions_only(store: SqlStore) -> None:
         assert count >= 12
         assert len(state.audit(limit=99999, after=0)) == count and state.verify_audit().intact
         assert len(state.events(tenants=None, limit=99999, after=0)) == count
-        assert len(state.changes(tenants=None, limit=99999, after="").items) == count
+        assert len(state.page("change", newest(99_999)).items) == count
     if isinstance(store.dialect, SqliteDialect):
         assert rows(store, "PRAGMA integrity_check") == [("ok",)] and rows(store, "PRAGMA foreign_key_check") == []
 

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from pydantic import Field
 
 from wcp360.core.actor import Actor
 from wcp360.core.declare import query
-from wcp360.core.errors import FieldError, Invalid
-from wcp360.core.fields import Cursor, Limit
+from wcp360.core.fields import Limit
+from wcp360.core.listing import ListInput, page_of, query_of, sorted_by
 from wcp360.core.operation import Operation, View, of_server
 from wcp360.core.ports import State
-from wcp360.core.resources import Ref
+from wcp360.core.resources import Ref, RoleItem
 from wcp360.core.views import Page
 from wcp360.modules.nodes.inputs import NodeKey
 
 KIND = "node"
 
 
-class NodeVariables(NodeKey):
+class NodeVariables(NodeKey, ListInput):
     """Which node's variables to answer."""
 
-    limit: Limit = Field(default=1000, description="How many resources one page covers.")
-    cursor: Cursor = Field(default="", description="The `next` of the page before.")
+    sort: Literal["resource", "-resource"] = sorted_by("resource")
+    limit: Limit = Field(default=1000, description="How many entries to answer at most.")
 
 
 class RoleVariable(View):
@@ -51,29 +50,26 @@ def operation() -> Operation:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """An item with its place in the list: a resource has several."""
+
+    resource: str
+    number: int
+    item: RoleItem
+
+
 def node_variables(state: State, given: NodeVariables, actor: Actor) -> Page[RoleVariable]:
     """Answer the wanted role items of a node by resource; what a node has refused is among them."""
     node = state.get(Ref(KIND, given.name))
-    start = _place(given.cursor)
-    targets = sorted(state.targets([node.ref.name]), key=lambda target: str(target.ref))
-    rest = [target for target in targets if str(target.ref) > start]
-    page = rest[: given.limit]
     entries = [
-        RoleVariable(variable=item.variable, resource=str(target.ref), value=dict(item.value))
-        for target in page
-        for item in target.items
+        _Entry(str(target.ref), number, item)
+        for target in state.targets([node.ref.name])
+        for number, item in enumerate(target.items)
     ]
-    return Page[RoleVariable](items=entries, next=_cursor(str(page[-1].ref)) if len(rest) > len(page) else None)
-
-
-def _cursor(place: str) -> str:
-    return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
-
-
-def _place(cursor: str) -> str:
-    """Return the resource that a page ended with. Raises Invalid for what is no cursor."""
-    try:
-        return base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
-    except (binascii.Error, UnicodeDecodeError):
-        message = "This is no cursor of ours; pass the `next` of the page before, or leave it out."
-        raise Invalid(message, errors=(FieldError("cursor", message, "invalid"),)) from None
+    page = page_of(query_of(given), entries, lambda entry: (entry.number,))
+    shown = [
+        RoleVariable(variable=entry.item.variable, resource=entry.resource, value=dict(entry.item.value))
+        for entry in page.items
+    ]
+    return Page[RoleVariable](items=shown, next=page.next)
