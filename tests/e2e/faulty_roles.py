@@ -7,7 +7,7 @@ a fault in the playbook is a stock task beside them. The batch that meets them i
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.unit.engine.toy import ROOT
@@ -41,6 +41,10 @@ class Fault:
     where: str
     code: str
 
+    def told_of(self, other: str) -> Fault:
+        """Return the same fault, reported as another resource's."""
+        return replace(self, code=self.code.replace("tenant:alpha", other))
+
     def collection(self, path: Path) -> Path:
         """Make a copy of the collection with this fault in it."""
         for part in PARTS:
@@ -72,7 +76,8 @@ def made(path: str) -> str:
 
 
 def seeded(path: str) -> str:
-    return f'"seeds": [{{"path": "{path}", "content": "evil", "mode": "0600"}}]'
+    new = path.rpartition("/")[0]
+    return f'{made(new)}, "seeds": [{{"path": "{path}", "content": "evil", "mode": "0600", "only_with": "{new}"}}]'
 
 
 def removed(path: str) -> str:
@@ -93,25 +98,25 @@ FAULTS = (
     ),
     Fault("a task that has no check mode", "task", "ansible.builtin.command: {cmd: touch /etc/evil}"),
     tree("another tenant's site is removed", "/home", removed("beta/web/beta.test")),
-    Fault("another tenant's resource is claimed", "tenant", 'first["homes"]["id"] = "tenant:beta"'),
+    Fault("another tenant's resource is claimed", "tenant", 'first["keys"]["id"] = "tenant:beta"'),
     # The rest is run by `make soak`.
     tree("a home whose name only begins like the tenant's", "/home", made("alpha2")),
-    tree("a job for root", "/etc", seeded("cron.d/evil")),
-    tree("sudo's rules", "/etc", seeded("sudoers.d/evil")),
-    tree("root's keys", "/root", seeded(".ssh/authorized_keys2")),
-    tree("a unit", "/etc/systemd/system", seeded("evil.service")),
+    tree("a job for root", "/etc", seeded("cron.evil/job")),
+    tree("sudo's rules", "/etc", seeded("sudoers.evil/rule")),
+    tree("root's keys", "/root", seeded(".ssh2/authorized_keys")),
+    tree("a unit", "/etc/systemd/system", seeded("evil.service.d/evil.conf")),
     tree("a tenant's whole home is removed", "/home", removed("beta")),
-    tree("another tenant's keys within the home", "/home", seeded("beta/.ssh/evil")),
+    tree("another tenant's keys within the home", "/home", seeded("beta/.ssh2/evil")),
     tree("logs of another site", "/var/log/wcp360/nginx", removed("beta.test")),
     tree("state of another tenant's PHP", "/var/lib/wcp360/php", made("gamma")),
-    tree("a library of the server's", "/usr/local/lib", seeded("evil.py")),
-    Fault("the server is claimed", "tenant", 'first["homes"]["id"] = "server:tenant"'),
-    Fault("a domain is claimed by the wrong role", "tenant", 'first["homes"]["id"] = "domain:alpha.test"'),
+    tree("a library of the server's", "/usr/local/lib", seeded("evil/evil.py")),
+    tree("the server is claimed", "/home", made("alpha/evil")).told_of("server:tenant"),
+    Fault("a domain is claimed by the wrong role", "tenant", 'first["keys"]["id"] = "domain:alpha.test"'),
     Fault("an account under another name", "tenant", 'first["users"]["name"] = "gamma"; first["users"]["uid"] = 29999'),
     Fault(
         "another account is suspended",
         "tenant",
-        'step["users"]["items"].append({**first["users"], "id": "tenant:beta", "name": "beta", "state": "suspended"})',
+        'step["users"]["items"].append({**first["users"], "id": "tenant:beta", "name": "beta", "uid": 20001, "gid": 20001, "state": "suspended"})',
     ),
     Fault("a pool under another name", "php_fpm", 'first["written"]["files"][0]["path"] = "gamma.conf"'),
     Fault("a pool claims a site", "php_fpm", 'first["written"]["id"] = "domain:alpha.test"'),

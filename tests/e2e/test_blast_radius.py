@@ -5,7 +5,9 @@ Thirty faulty roles and a few; CI meets the first, ``make soak`` all of them.
 
 from __future__ import annotations
 
+import base64
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -29,8 +31,7 @@ from wcp360.storage import migrate
 from wcp360.wiring import System, build
 
 NODE = "web1"
-# Not in CI until a whole run of it has been seen to pass.
-pytestmark = pytest.mark.soak
+pytestmark = [pytest.mark.hosts, pytest.mark.timeout(1200)]
 CHOSEN = FAULTS if os.environ.get("WCP360_SOAK") == "1" else FAULTS[:SAMPLE]
 
 
@@ -79,18 +80,19 @@ class Panel:
 
 
 @pytest.fixture(scope="module")
-def panel(tmp_path_factory: pytest.TempPathFactory, ssh_host: Host) -> Iterator[Panel]:
+def host(new_host: Callable[..., Host]) -> Host:
+    return new_host(image="full")
+
+
+@pytest.fixture(scope="module")
+def panel(tmp_path_factory: pytest.TempPathFactory, host: Host) -> Iterator[Panel]:
     made = Panel(tmp_path_factory.mktemp("radius"))
-    node = {"name": NODE, "connection": "ssh", "address": ssh_host.address, "port": ssh_host.port}
-    made.done("node.create", **node, identity_file=ssh_host.key, host_key=ssh_host.host_key.split(" ", 1)[1])
+    node = {"name": NODE, "connection": "ssh", "address": host.address, "port": host.port}
+    made.done("node.create", **node, identity_file=host.key, host_key=host.host_key.split(" ", 1)[1])
     for tenant in ("alpha", "beta"):
         made.done("tenant.create", name=tenant, node=NODE)
         made.done("domain.create", name=f"{tenant}.test", tenant=tenant)
     yield made
-    for tenant in ("alpha", "beta"):
-        made.done("tenant.delete", name=tenant, purge=True)
-    made.done("module.remove", module="webserver", node=NODE)
-    made.done("module.remove", module="accounts", node=NODE)
     made.system.store.close()
 
 
@@ -101,11 +103,9 @@ def ask(panel: Panel) -> Callable[[Path], ChangeView]:
 
     def change(collection: Path) -> ChangeView:
         number = next(count)
+        settings = {"memory_limit": f"{64 + number}M"}
         members = [
-            (
-                "tenant.update",
-                {"name": "alpha", "php_settings": {"memory_limit": f"{64 + number}M"}, "authorized_keys": KEYS},
-            ),
+            ("tenant.update", {"name": "alpha", "php_settings": settings, "authorized_keys": [key(number)]}),
             ("domain.update", {"name": "alpha.test", "aliases": [f"a{number}.alpha.test"]}),
         ]
         operations = [{"operation": name, "input": given} for name, given in members]
@@ -114,23 +114,40 @@ def ask(panel: Panel) -> Callable[[Path], ChangeView]:
     return change
 
 
-KEYS = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ5yoFGzpPcqWnhqtA7a9tw1XzsmqRVRHzZZ1mAQ5Ggu"]
+def key(number: int) -> str:
+    """Return an SSH key that no other number has."""
+    blob = b"".join(len(part).to_bytes(4) + part for part in (b"ssh-ed25519", number.to_bytes(32)))
+    return f"ssh-ed25519 {base64.b64encode(blob).decode()}"
+
+
+def moved(before: dict[str, str], after: dict[str, str]) -> set[str]:
+    """Return what differs, without the names of generations, which are digests."""
+    found = {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
+    return {re.sub(r"/generations/[^/]+", "/generations/*", path) for path in found}
 
 
 def test_every_faulty_role_is_refused_and_nothing_is_done(
-    panel: Panel, ssh_host: Host, tmp_path: Path, ask: Callable[[Path], ChangeView]
+    panel: Panel, host: Host, tmp_path: Path, ask: Callable[[Path], ChangeView]
 ) -> None:
-    before = ssh_host.snapshot()
-    passed: list[str] = []
+    """What a change set asks for beside the faulty part may be done: no more moves than by the right roles."""
+    right = Fault("nothing", "tenant", "pass").collection(tmp_path / "right")
+    start = host.snapshot()
+    assert ask(right).status is ChangeStatus.SUCCEEDED
+    before = host.snapshot()
+    own = moved(start, before)
+    wrong: list[str] = []
     for number, fault in enumerate(CHOSEN):
         change = ask(fault.collection(tmp_path / str(number)))
-        if change.status is not ChangeStatus.FAILED or "The run was refused" not in change.reason:
-            passed.append(f"{fault.name}: {change.status} {change.reason}")
-    assert not passed
-    after = ssh_host.snapshot()
-    assert {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)} == set()
-    right = ask(Fault("nothing", "tenant", "pass").collection(tmp_path / "right"))
-    assert (right.status, right.reason) == (ChangeStatus.SUCCEEDED, "")
+        after = host.snapshot()
+        beyond = moved(before, after) - own
+        # A module may find the fault before the engine does: "not done" is a refusal too, as long as nothing moved.
+        if change.status is not ChangeStatus.FAILED or not change.reason or beyond:
+            wrong.append(f"{fault.name}: {change.status} {change.reason} {sorted(beyond)}")
+        print(f"{fault.name}: {change.reason}")
+        before = after
+    assert not wrong, "\n".join(wrong)
+    last = ask(right)
+    assert (last.status, last.reason) == (ChangeStatus.SUCCEEDED, "")
 
 
 def test_a_preview_is_applied_exactly(panel: Panel) -> None:
@@ -144,15 +161,15 @@ def test_a_preview_is_applied_exactly(panel: Panel) -> None:
     }
 
 
-def test_a_preview_of_a_server_that_moved_is_refused_with_what_moved(panel: Panel, ssh_host: Host) -> None:
+def test_a_preview_of_a_server_that_moved_is_refused_with_what_moved(panel: Panel, host: Host) -> None:
     home = "/home/alpha/web/moved.alpha.test"
     preview = panel.preview("domain.create", name="moved.alpha.test", tenant="alpha")
-    ssh_host.run(f"install -d -o alpha -g www-data -m 0750 {home}")
-    before = ssh_host.snapshot()
+    host.run(f"install -d -o alpha -g www-data -m 0750 {home}")
+    before = host.snapshot()
     refused = panel.change("preview.apply", None, id=preview)
     assert refused.status is ChangeStatus.FAILED
     assert home in refused.reason and "make a new preview" in refused.reason
-    after = ssh_host.snapshot()
+    after = host.snapshot()
     assert {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)} == set()
 
 

@@ -126,7 +126,7 @@ class Radius:
         server = item.resource == f"server:{role}"
         footprint = self._server.get(role) if server else self._own.get((role, item.resource))
         if footprint is None:
-            return [f"{item.resource} ({item.task})"] if item.changed or item.diff else []
+            return [f"{item.resource} ({item.task})"] if item.changed or item.diff or item.failed else []
         if item.changed and not item.diff:
             return [f"something of {item.resource} that the task {item.task!r} does not name"]
         return [diff.name or item.task for diff in item.diff if not footprint.covers(diff.name)]

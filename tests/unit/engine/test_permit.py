@@ -50,6 +50,11 @@ def test_a_change_of_somebody_who_is_not_asked_for_blames_nobody() -> None:
     assert "tenant:beta" in reason and blamed == set()
 
 
+def test_who_is_not_asked_for_has_nothing_to_fail_either() -> None:
+    failed = {"id": "tenant:beta", "changed": False, "failed": True, "msg": "no", "diff": []}
+    assert "tenant:beta" in judged(line(items=[failed]))[0]
+
+
 @pytest.mark.parametrize("message", ["", "All items skipped"])
 def test_a_task_that_had_nothing_to_do_is_none(message: str) -> None:
     assert judged(line(skipped=True, msg=message)) == ("", set())
