@@ -119,7 +119,7 @@ def test_no_request_is_lost_while_masters_are_stopped(node: Node) -> None:
     script = node.script(A, "once.php", "<?php echo 'answered';")
     answers = node.run("sh", "-c", STOPS, "sh", A.socket, script).split()
     assert answers == ["answered"] * 25
-    assert len(node.run("cat", "/root/stops").split()) > 3
+    assert node.run("cat", "/root/stops"), "No master was stopped: the test shows nothing."
 
 
 def test_setting_is_previewed_applied_and_idempotent(node: Node) -> None:
