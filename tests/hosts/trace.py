@@ -24,7 +24,7 @@ LISTED = ["/usr"]
 NOISE = {
     r"/var/lib/(dpkg|apt)(/.*)?": "the package manager's own books",
     r"/var/log/(apt(/.*)?|dpkg\.log|alternatives\.log)": "the package manager's own logs",
-    r"/var/log/(journal(/.*)?|wtmp|btmp|lastlog|faillog)": "logs of logins and of systemd",
+    r"/var/log/(journal(/.*)?|wtmp(\.db(-journal)?)?|btmp|lastlog|faillog)": "logs of logins and of systemd",
     r"/var/lib/systemd/(timers|random-seed|catalog|deb-systemd-.*|linger)(/.*)?": "systemd's own state",
     r"/var/lib/(sudo|private|ucf|logrotate)(/.*)?": "state of programs that are always there",
     r"/etc/(passwd|group|shadow|gshadow|subuid|subgid)-": "the backup that every useradd makes of its last state",
