@@ -65,7 +65,7 @@ class Bench:
     address: str
     taken: dict[str, list[Taken]] = field(default_factory=dict)
 
-    def do(self, what: str, method: str, path: str, body: dict[str, Any], sees: Callable[[], bool]) -> Taken:
+    def do(self, what: str, method: str, path: str, body: dict[str, Any] | None, sees: Callable[[], bool]) -> Taken:
         """Ask for a change, wait until it is seen, and keep what it took under ``what``."""
         last = self.last_event()
         begun, clock = time.monotonic(), time.time()
@@ -146,17 +146,18 @@ def single(bench: Bench, first: int) -> None:
         name = f"d{number}.test"
         given = {"name": name, "tenant": tenant["name"], "php": True}
         bench.do(kinds[0], "POST", "/api/v1/domains", given, lambda name=name: bench.answers(name, 200))
-        bench.do(kinds[1], "POST", "/api/v1/tenants", {"name": f"t{number}", "node": "web1"}, always)
+        bench.do(kinds[1], "POST", "/api/v1/tenants", {"name": f"ten{number}", "node": "web1"}, always)
     for number in range(first, first + REPEATS):
         names = [f"s{number}-{site}.test" for site in range(10)]
         sites = [
-            {"operation": "domain.create", "input": {"name": name, "tenant": f"t{number}", "php": True}}
+            {"operation": "domain.create", "input": {"name": name, "tenant": f"ten{number}", "php": True}}
             for name in names
         ]
         bench.do("", "POST", "/api/v1/changes", {"operations": sites}, lambda n=names[-1]: bench.answers(n, 200))
-        path = f"/api/v1/tenants/t{number}"
+        path = f"/api/v1/tenants/ten{number}"
         bench.do(kinds[2], "POST", f"{path}/suspend", {}, lambda n=names: all(bench.answers(x, 503) for x in n))
-        bench.do(kinds[3], "DELETE", path, {"purge": True}, lambda n=names: all(bench.answers(x, 404) for x in n))
+        gone = lambda n=names: all(bench.answers(name, 404) for name in n)  # noqa: E731
+        bench.do(kinds[3], "DELETE", f"{path}?purge=true", None, gone)
 
 
 def measure(host: dict[str, Any], warm: bool) -> tuple[dict[str, list[Taken]], dict[str, list[Taken]]]:

@@ -99,6 +99,8 @@ class CallbackModule(CallbackBase):
 
     def _record(self, result: Any, **state: bool) -> None:
         data = result.result
+        if data.get("moved"):  # nothing was done, and the playbook asks again with what it learned
+            return
         flags = {"failed": False, "ignored": False, "skipped": False, "unreachable": False} | state
         role = result.task._role
         self._file.write(

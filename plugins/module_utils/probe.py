@@ -15,7 +15,7 @@ HEADER = "X-Wcp360-Site"
 IPV6_PROOF = "/proc/net/if_inet6"
 # One request; the whole wait is the module's own timeout.
 REQUEST_SECONDS = 5.0
-PAUSE_SECONDS = 0.1
+PAUSE_SECONDS = 0.02
 
 
 def usable(addresses: Iterable[str]) -> tuple[list[str], list[str]]:

@@ -92,7 +92,8 @@ def run(module: Any) -> None:
     arm("" if module.check_mode else module.params["fault"])
     moved = _moved(module.params["facts"])
     if moved:
-        module.exit_json(changed=False, moved=moved, facts=node_facts.collect(), steps=[], failures={})
+        message = f"The node is not what the values were made for: {', '.join(moved)} moved. Nothing was done."
+        module.fail_json(msg=message, moved=moved, facts=node_facts.collect())
     done: dict[str, Values] = {}
     try:
         with nullcontext() if module.check_mode else lock_or_fail(module):
@@ -105,7 +106,6 @@ def run(module: Any) -> None:
     results = list(done.values())
     module.exit_json(
         changed=any(result["changed"] for result in results),
-        moved=[],
         steps=results,
         failures=_failures(results),
         trashed=sorted(_trashed(results)),

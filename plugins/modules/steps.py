@@ -98,8 +98,8 @@ failures:
   returned: always
   type: dict
 moved:
-  description: Names of the facts that are not as given; then nothing was done.
-  returned: always
+  description: Names of the facts that are not as given; then nothing was done, and the task failed.
+  returned: when facts have moved
   type: list
   elements: str
 trashed:

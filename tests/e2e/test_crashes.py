@@ -31,7 +31,6 @@ SEED = os.environ.get("WCP360_SEED", "4711")
 TASKS = (
     "predicted:Converge what belongs to tenants",
     "task:Ask whether what was predicted may be done",
-    "task:Do what was predicted",
     "task:Converge what belongs to tenants",
 )
 # What only taking something away, or a dry run, comes to.

@@ -52,6 +52,9 @@ class Run:
                 return {item["id"]: item for item in line["items"]}
         return {}
 
+    def facts(self) -> dict[str, Any]:
+        return next(item["facts"] for line in self.lines for item in line.get("items") or [] if item.get("facts"))
+
     def failed(self) -> dict[str, str]:
         done = [line for line in self.lines if not line.get("check")]
         found = (item for line in done for item in line.get("items") or [] if item["failed"])
@@ -65,23 +68,29 @@ class Run:
 
 @dataclass
 class Panel:
-    """Runs playbooks/converge.yml as the engine does."""
+    """Runs the panel's playbooks as the engine does: tenants.yml where it has facts of the node, else converge.yml."""
 
     host: Host
     base: Path
     count: int = 0
     server: dict[str, Any] = field(default_factory=lambda: {"tenant": False, "php_fpm": False, "nginx": False})
 
-    def command(self, sites: list[dict[str, Any]], *, server: Any = False, check: bool = False) -> list[str]:
+    def command(
+        self, sites: list[dict[str, Any]], *, server: Any = False, check: bool = False, facts: Any = None
+    ) -> list[str]:
         self.count += 1
         inventory, request = self.base / "inventory.json", self.base / f"request-{self.count}.json"
         inventory.write_text(json.dumps({"all": {"hosts": {"node": self.host.inventory()}}}))
         levels = {**self.server, "nginx": server}
-        content = {"version": 2, "facts": {}, "server": levels, "tenant_accounts": [], "php_fpm_pools": []}
+        content = {"version": 2, "facts": facts or {}, "server": levels, "tenant_accounts": [], "php_fpm_pools": []}
         request.write_text(json.dumps({**content, "nginx_sites": sites}))
         tool = str(Path(sys.executable).with_name("ansible-playbook"))
         words = [tool, "-i", str(inventory), "-e", f"wcp360_request_file={request}", "--diff"]
-        return [*words, *(["--check"] if check else []), str(ROOT / "playbooks/converge.yml")]
+        return [
+            *words,
+            *(["--check"] if check else []),
+            str(ROOT / f"playbooks/{'tenants' if facts else 'converge'}.yml"),
+        ]
 
     def environment(self, **more: str) -> dict[str, str]:
         return os.environ | {
@@ -139,6 +148,31 @@ def test_a_preview_changes_nothing_and_is_true(panel: Panel) -> None:
     back = panel.run([site("steady.test"), site("preview.test", state="absent", purge=True)])
     assert not back.failed(), back.output
     assert panel.host.http_get("preview.test")[0] == 404
+
+
+def test_a_known_node_is_not_looked_at_and_one_that_was_upgraded_is_known_anew(panel: Panel) -> None:
+    looked = panel.run([site("steady.test")])
+    known = looked.facts()
+    quick = panel.run([site("known.test")], facts=known)
+    assert quick.code == 0 and not quick.failed() and panel.host.http_get("known.test")[0] == 200
+    assert len(quick.lines) < len(looked.lines)
+    moved = panel.run(
+        [site("known.test", redirect="https://example.com/")], facts=known | {"distribution_version": "3"}
+    )
+    assert moved.code == 0 and not moved.failed(), moved.output
+    assert panel.host.http_get("known.test")[1]["location"] == "https://example.com/"
+    assert moved.changes(check=True) == moved.changes() != []
+    assert "failed=0" in moved.output and "rescued=1" in moved.output
+
+
+def test_what_fails_on_a_known_node_is_told_as_it_was(panel: Panel) -> None:
+    known = panel.run([]).facts()
+    target = "https://example.com/broken"
+    broken = panel.run([site("known.test", redirect=target)], facts=known, fault="exception:before nginx.config_tree")
+    first = next(line for line in broken.lines if line["failed"])
+    assert broken.code != 0 and first["task"] == "Converge what belongs to tenants" and not first["check"]
+    assert panel.run([site("known.test", redirect=target)], facts=known).code == 0
+    assert panel.host.http_get("known.test")[1]["location"] == target
 
 
 def test_digests_are_told_to_the_node_itself_only(panel: Panel) -> None:

@@ -34,7 +34,7 @@ from wcp360.engine.ports import Ledger
 from wcp360.engine.preview import make_preview
 from wcp360.engine.queue import Queue
 from wcp360.engine.remnants import end_remnants
-from wcp360.engine.runner import PLAYBOOK, Executor, find_ansible_playbook, run_environment
+from wcp360.engine.runner import Executor, find_ansible_playbook, run_environment
 from wcp360.engine.warm import Warm
 
 log = logging.getLogger("wcp360.engine")
@@ -61,7 +61,6 @@ def serve_engine(
     *,
     supervisor: int | None = None,
     collection: Path | None = None,
-    playbook: Path = PLAYBOOK,
     declared: Footprints | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; call it in the main thread of its own process.
@@ -76,7 +75,7 @@ def serve_engine(
         root = collection or collection_root()
         program = find_ansible_playbook()
         warm = Warm(state_dir, root, program, run_environment) if settings.engine.warm else None
-        executor = Executor(state_dir, settings.engine.run_timeout, root, playbook, warm)
+        executor = Executor(state_dir, settings.engine.run_timeout, root, warm=warm)
         tools = Tools(store, ledger, executor, _identity(state_dir), settings.engine.lease, threading.Event(), declared)
         _clean_up(tools)
         with warm or contextlib.nullcontext():

@@ -27,6 +27,8 @@ from wcp360.engine.remnants import end_run
 from wcp360.engine.warm import Warm
 
 PLAYBOOK = Path("playbooks/converge.yml")
+# For what belongs to tenants alone, on a node that is known: each task left out is one program less to start.
+TENANTS = Path("playbooks/tenants.yml")
 # How often ansible-runner looks whether it shall stop, in seconds.
 LOOK = 0.25
 TAIL = 2000
@@ -59,13 +61,14 @@ class Ended:
 class Executor:
     """Runs batches from one state directory; ``timeout`` in seconds.
 
-    ``playbook`` is relative to the collection's root; ``warm``, where given, starts ansible-playbook.
+    ``playbook`` is relative to the collection's root, None for the one that fits the request; ``warm``, where given,
+    starts ansible-playbook.
     """
 
     state_dir: Path
     timeout: float
     collection: Path
-    playbook: Path = PLAYBOOK
+    playbook: Path | None = None
     warm: Warm | None = None
 
     def execute(
@@ -88,7 +91,8 @@ class Executor:
             private.fill(node, batch["request"])
             with Gate(private.gate, lambda: permit(read_report(private.outcomes).part(check=True))) as gate:
                 try:
-                    ended = self._run(private, check, self._ending(run_id, cancelled), _Tasks(progress))
+                    playbook = self.playbook or (TENANTS if batch["request"]["facts"] else PLAYBOOK)
+                    ended = self._run(private, playbook, check, self._ending(run_id, cancelled), _Tasks(progress))
                 finally:
                     end_run(self.state_dir, run_id)
             return replace(ended, refused=gate.reason)
@@ -104,9 +108,11 @@ class Executor:
 
         return look
 
-    def _run(self, private: PrivateDirectory, check: bool, cancelled: Callable[[], bool], events: _Tasks) -> Ended:
+    def _run(
+        self, private: PrivateDirectory, playbook: Path, check: bool, cancelled: Callable[[], bool], events: _Tasks
+    ) -> Ended:
         payloads = keep_payloads(self.state_dir, self.collection)
-        config = _Config(private, self.playbook, check, self.timeout, {PAYLOADS_VARIABLE: str(payloads)})
+        config = _Config(private, playbook, check, self.timeout, {PAYLOADS_VARIABLE: str(payloads)})
         config.prepare()
         note = private.path / "warm.note"
         if self.warm is not None:

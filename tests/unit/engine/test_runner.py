@@ -35,7 +35,7 @@ def batch(executor: Executor, text: str, **node: Any) -> dict[str, Any]:
     home = str(executor.state_dir.parent / "home")
     item = {"id": "tenant:demo", "name": "demo", "state": "present", "home": home, "comment": text}
     roles = ("tenant", "php_fpm", "nginx")
-    request = {"version": 1, "server": dict.fromkeys(roles, False), "tenant_accounts": [item]}
+    request = {"version": 2, "facts": {}, "server": dict.fromkeys(roles, False), "tenant_accounts": [item]}
     return {
         "node": {"name": "local", "connection": "local"} | node,
         "request": request | {"php_fpm_pools": [], "nginx_sites": []},

@@ -104,6 +104,7 @@ def make_collection(path: Path) -> Path:
         "plugins/modules/toy_items.py": MODULE,
         "plugins/modules/toy_facts.py": FACTS,
         "playbooks/converge.yml": PLAYBOOK,
+        "playbooks/tenants.yml": PLAYBOOK,
         "roles/tenant/tasks/main.yml": TASKS,
         "roles/php_fpm/tasks/main.yml": TASKS,
         "roles/nginx/tasks/main.yml": TASKS,
