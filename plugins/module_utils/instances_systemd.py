@@ -9,6 +9,9 @@ from typing import Any
 from ansible_collections.wcp360.hosting.plugins.module_utils.instances_words import printable, tail
 
 PROPERTIES = "Id,LoadState,ActiveState,UnitFileState,NeedDaemonReload"
+# Links for the next boot are on the disk at once. Without this systemctl has systemd read everything again: 1.1 s with
+# the sockets of 500 tenants, during which systemd does nothing else.
+NO_RELOAD = ("--no-reload",)
 UP = ("active", "reloading", "refreshing")
 NOT_DOWN = (*UP, "activating", "deactivating")
 COMMAND_SECONDS = 150
@@ -50,12 +53,12 @@ class Systemd:
 
     def enable(self, specs: list[dict[str, Any]]) -> dict[str, str]:
         """Have the units start at boot."""
-        _systemctl("enable", *[name for spec in specs for name in _at_boot(spec)])
+        _systemctl("enable", *[name for spec in specs for name in _at_boot(spec)], options=NO_RELOAD)
         return {}
 
     def disable(self, specs: list[dict[str, Any]]) -> dict[str, str]:
         """Have the units not start at boot."""
-        _systemctl("disable", *_all_units(specs))
+        _systemctl("disable", *_all_units(specs), options=NO_RELOAD)
         return {}
 
     def start(self, specs: list[dict[str, Any]]) -> dict[str, str]:
@@ -146,16 +149,23 @@ def _show(properties: str, *units: str) -> list[dict[str, str]]:
 def _stop_empty_slices(units: list[str]) -> None:
     slices = {found.get("Slice", "") for found in _show("Slice", *units)} - COMMON_SLICES
     while slices:
-        loaded = _show("Id,Slice,ActiveState", "*")
-        empty = slices - {unit.get("Slice", "") for unit in loaded if unit.get("ActiveState") in NOT_DOWN}
-        _systemctl("stop", *sorted(empty))
-        slices = {unit.get("Slice", "") for unit in loaded if unit.get("Id") in empty} - COMMON_SLICES
+        busy = _busy()
+        found = [unit for unit in _show("Id,Slice,SliceOf", *sorted(slices)) if "SliceOf" in unit]
+        empty = [unit for unit in found if not busy & set(unit["SliceOf"].split())]
+        _systemctl("stop", *[unit["Id"] for unit in empty])
+        slices = {unit.get("Slice", "") for unit in empty} - COMMON_SLICES
 
 
-def _systemctl(verb: str, *units: str) -> None:
+def _busy() -> set[str]:
+    """Return the names of all units that are up, or on their way; asking each for its properties takes a second."""
+    words = ["--all", "--plain", "--no-legend", "--full", f"--state={','.join(NOT_DOWN)}"]
+    return {line.split()[0] for line in _run(["systemctl", "list-units", *words]).splitlines() if line.strip()}
+
+
+def _systemctl(verb: str, *units: str, options: tuple[str, ...] = ()) -> None:
     # Return codes are not looked at: what counts is what the units are afterwards.
     if units or verb == "daemon-reload":
-        _run(["systemctl", "--quiet", "--no-ask-password", verb, *(["--", *units] if units else [])])
+        _run(["systemctl", "--quiet", "--no-ask-password", *options, verb, *(["--", *units] if units else [])])
 
 
 def _run(argv: list[str]) -> str:
