@@ -30,7 +30,7 @@ class ActionModule(ActionBase):
             module_name="wcp360.hosting.steps", module_args=arguments, task_vars=self._task_vars
         )
         file = OutcomesFile()
-        return self._summary(result, file) if file.wanted and not result.get("failed") else result
+        return self._summary(result, file) if file.wanted else result
 
     def _rendered(self, step: Any) -> Any:
         if not isinstance(step, dict) or step.get("use") != "config_tree":
@@ -40,7 +40,7 @@ class ActionModule(ActionBase):
     def _summary(self, result: dict[str, Any], file: OutcomesFile) -> dict[str, Any]:
         for step in result.get("steps") or []:
             file.write(self._line(step))
-        # What changed is in the file; in the result it would go through ansible-runner's events once more.
+        # What was asked for and what changed would go through ansible-runner's events once more.
         return {key: value for key, value in result.items() if key not in ("steps", "diff", "invocation")}
 
     def _line(self, step: dict[str, Any]) -> dict[str, Any]:

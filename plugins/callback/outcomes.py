@@ -44,6 +44,7 @@ from ansible.plugins.callback import CallbackBase  # noqa: E402
 from ansible_collections.wcp360.hosting.plugins.plugin_utils.armed import taken  # noqa: E402
 from ansible_collections.wcp360.hosting.plugins.plugin_utils.outcomes_file import OutcomesFile  # noqa: E402
 
+STEPS = "wcp360.hosting.steps"
 KILL_VARIABLE = "WCP360_KILL_AT"
 PAYLOADS_VARIABLE = "WCP360_PAYLOADS"
 
@@ -99,8 +100,8 @@ class CallbackModule(CallbackBase):
 
     def _record(self, result: Any, **state: bool) -> None:
         data = result.result
-        if data.get("moved"):  # nothing was done, and the playbook asks again with what it learned
-            return
+        if state.get("failed") and data.get("moved") and result.task.resolved_action == STEPS:
+            return  # nothing was done, and the playbook asks again with what it learned
         flags = {"failed": False, "ignored": False, "skipped": False, "unreachable": False} | state
         role = result.task._role
         self._file.write(

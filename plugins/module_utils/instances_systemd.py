@@ -12,6 +12,7 @@ PROPERTIES = "Id,LoadState,ActiveState,UnitFileState,NeedDaemonReload"
 # Links for the next boot are on the disk at once. Without this systemctl has systemd read everything again: 1.1 s with
 # the sockets of 500 tenants, during which systemd does nothing else.
 NO_RELOAD = ("--no-reload",)
+ENABLED = ("enabled", "enabled-runtime", "alias")
 UP = ("active", "reloading", "refreshing")
 NOT_DOWN = (*UP, "activating", "deactivating")
 COMMAND_SECONDS = 150
@@ -53,12 +54,18 @@ class Systemd:
 
     def enable(self, specs: list[dict[str, Any]]) -> dict[str, str]:
         """Have the units start at boot."""
-        _systemctl("enable", *[name for spec in specs for name in _at_boot(spec)], options=NO_RELOAD)
+        names = [name for spec in specs for name in _at_boot(spec)]
+        _systemctl("enable", *names, options=NO_RELOAD)
+        if not all(found.get("UnitFileState") in ENABLED for found in _show("UnitFileState", *names)):
+            _systemctl("daemon-reload")  # what is loaded keeps the state that was asked for before
         return {}
 
     def disable(self, specs: list[dict[str, Any]]) -> dict[str, str]:
         """Have the units not start at boot."""
-        _systemctl("disable", *_all_units(specs), options=NO_RELOAD)
+        names = _all_units(specs)
+        _systemctl("disable", *names, options=NO_RELOAD)
+        if any(found.get("WantedBy") for found in _show("WantedBy", *names)):
+            _systemctl("daemon-reload")  # else the target that wants them starts them again
         return {}
 
     def start(self, specs: list[dict[str, Any]]) -> dict[str, str]:
@@ -126,7 +133,7 @@ def _at_boot(spec: dict[str, Any]) -> list[str]:
 
 
 def _judge(units: list[dict[str, str]], on_demand: bool) -> dict[str, Any]:
-    enabled = [unit.get("UnitFileState") in ("enabled", "enabled-runtime", "alias") for unit in units]
+    enabled = [unit.get("UnitFileState") in ENABLED for unit in units]
     up = [unit.get("ActiveState") in UP for unit in units]
     waiting = on_demand and up[-1] and units[0].get("ActiveState") != "failed"
     return {
@@ -150,6 +157,8 @@ def _stop_empty_slices(units: list[str]) -> None:
     slices = {found.get("Slice", "") for found in _show("Slice", *units)} - COMMON_SLICES
     while slices:
         busy = _busy()
+        if not busy:  # something always is: systemd did not answer
+            return
         found = [unit for unit in _show("Id,Slice,SliceOf", *sorted(slices)) if "SliceOf" in unit]
         empty = [unit for unit in found if not busy & set(unit["SliceOf"].split())]
         _systemctl("stop", *[unit["Id"] for unit in empty])

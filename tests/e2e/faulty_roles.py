@@ -35,15 +35,23 @@ TREE = '{{"id": "tenant:alpha", "account": "alpha", "base": "{base}", {rest}}}'
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong: ``where`` is a role whose filter is bent, or ``task``."""
+    """What is wrong: ``where`` is a role whose filter is bent, or ``task``.
+
+    ``by_module`` says that an Ansible module finds it before the engine compares anything.
+    """
 
     name: str
     where: str
     code: str
+    by_module: bool = False
 
     def told_of(self, other: str) -> Fault:
         """Return the same fault, reported as another resource's."""
         return replace(self, code=self.code.replace("tenant:alpha", other))
+
+    def found_by_module(self) -> Fault:
+        """Return the same fault, as one that a module finds."""
+        return replace(self, by_module=True)
 
     def collection(self, path: Path) -> Path:
         """Make a copy of the collection with this fault in it."""
@@ -87,7 +95,7 @@ def removed(path: str) -> str:
 # Lines are as long as what they bend.
 # ruff: noqa: E501
 FAULTS = (
-    tree("a directory in another tenant's home", "/home", made("beta/web/evil")),
+    tree("a directory in another tenant's home", "/home", made("beta/web/evil")).found_by_module(),
     Fault("a file of sudo's by a stock task", "task", "ansible.builtin.copy: {content: evil, dest: /etc/sudoers.d/evil}"),
     Fault("the keys of somebody else", "tenant", 'first["keys"]["files"][0]["path"] = "gamma"'),
     Fault("another site's configuration", "nginx", 'first["written"]["files"][0]["path"] = "sites/gamma.test.conf"'),
@@ -97,7 +105,7 @@ FAULTS = (
         'step["running"]["items"].append({"id": "tenant:alpha", "name": "cron", "unit": "cron.service", "state": "absent"})',
     ),
     Fault("a task that has no check mode", "task", "ansible.builtin.command: {cmd: touch /etc/evil}"),
-    tree("another tenant's site is removed", "/home", removed("beta/web/beta.test")),
+    tree("another tenant's site is removed", "/home", removed("beta/web/beta.test")).found_by_module(),
     Fault("another tenant's resource is claimed", "tenant", 'first["keys"]["id"] = "tenant:beta"'),
     # The rest is run by `make soak`.
     tree("a home whose name only begins like the tenant's", "/home", made("alpha2")),
@@ -105,21 +113,21 @@ FAULTS = (
     tree("sudo's rules", "/etc", seeded("sudoers.evil/rule")),
     tree("root's keys", "/root", seeded(".ssh2/authorized_keys")),
     tree("a unit", "/etc/systemd/system", seeded("evil.service.d/evil.conf")),
-    tree("a tenant's whole home is removed", "/home", removed("beta")),
-    tree("another tenant's keys within the home", "/home", seeded("beta/.ssh2/evil")),
+    tree("a tenant's whole home is removed", "/home", removed("beta")).found_by_module(),
+    tree("another tenant's keys within the home", "/home", seeded("beta/.ssh2/evil")).found_by_module(),
     tree("logs of another site", "/var/log/wcp360/nginx", removed("beta.test")),
     tree("state of another tenant's PHP", "/var/lib/wcp360/php", made("gamma")),
     tree("a library of the server's", "/usr/local/lib", seeded("evil/evil.py")),
     tree("the server is claimed", "/home", made("alpha/evil")).told_of("server:tenant"),
     Fault("a domain is claimed by the wrong role", "tenant", 'first["keys"]["id"] = "domain:alpha.test"'),
-    Fault("an account under another name", "tenant", 'first["users"]["name"] = "gamma"; first["users"]["uid"] = 29999'),
+    Fault("an account under another name", "tenant", 'first["users"]["name"] = "gamma"; first["users"]["uid"] = 29999').found_by_module(),
     Fault(
         "another account is suspended",
         "tenant",
         'step["users"]["items"].append({**first["users"], "id": "tenant:beta", "name": "beta", "uid": 20001, "gid": 20001, "state": "suspended"})',
     ),
     Fault("a pool under another name", "php_fpm", 'first["written"]["files"][0]["path"] = "gamma.conf"'),
-    Fault("a pool claims a site", "php_fpm", 'first["written"]["id"] = "domain:alpha.test"'),
+    Fault("a pool claims a site", "php_fpm", 'first["written"]["id"] = "domain:alpha.test"').found_by_module(),
     Fault("one more pool", "php_fpm", 'first["written"]["files"].append({**first["written"]["files"][0], "path": "g.conf"})'),
     Fault("a directory beside the site's own", "nginx", 'first["made"]["directories"][-1]["path"] += "2"'),
     Fault("a site claims another tenant's", "nginx", 'first["written"]["id"] = "domain:beta.test"'),

@@ -44,7 +44,8 @@ true
 # What differs between two servers that were treated alike: logs' contents, older generations, who waits for requests.
 # Changes that wait together are done as one. So it is chance whether a site was made before its PHP was switched, which
 # decides the page that it comes with, and whether a tenant had a pool that came into the trash.
-CHANCE = re.compile(r"/home/[^/]+/web/[^/]+/public/index\.(?:html|php)|/var/(?:lib|log)/wcp360/\w+/\.trash", re.ASCII)
+PAGE = re.compile(r"/home/[^/]+/web/[^/]+/public/index\.(?:html|php)", re.ASCII)
+TRASH = re.compile(r"/var/(?:lib|log)/wcp360/\w+/\.trash", re.ASCII)
 NOISE = re.compile(
     r"/var/log/wcp360/.*|/var/log/(syslog|auth\.log|nginx/.*)|process .*|unit wcp360-.*|.*/generations(/.*)?"
     r"|/root/.*|/etc/[^/]+/wcp360[^/]*/generations/.*",
@@ -87,11 +88,15 @@ class Side:
     def difference(self) -> dict[str, tuple[str, str]]:
         """Return what is other than before the first tenant came."""
         after = self.host.snapshot()
-        every = self.before.keys() | after.keys()
-        paths = {path for path in every if not NOISE.fullmatch(path) and not CHANCE.fullmatch(path)}
+        paths = {path for path in self.before.keys() | after.keys() if not NOISE.fullmatch(path)}
         pairs = {path: (self.before.get(path, ""), after.get(path, "")) for path in paths}
         found = {path: pair for path, pair in pairs.items() if pair[0] != pair[1] and not path.endswith("/current")}
-        return found | {path: ("", text) for path, text in self._configuration().items()}
+        found = {path: pair for path, pair in found.items() if not TRASH.fullmatch(path)}
+        pages = {path.removesuffix(ending) for path in found for ending in ("html", "php") if PAGE.fullmatch(path)}
+        found = {path: pair for path, pair in found.items() if not PAGE.fullmatch(path)}
+        return (
+            found | dict.fromkeys(pages, ("", "")) | {path: ("", text) for path, text in self._configuration().items()}
+        )
 
     def _configuration(self) -> dict[str, str]:
         """Return the files of the current generations; a tree's own record also says how it was checked last."""

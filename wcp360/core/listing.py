@@ -97,10 +97,9 @@ class Query:
         return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def newest(limit: int, *, status: StrEnum | None = None) -> Query:
-    """Return the query for the youngest records, of one status or of any."""
-    conditions = () if status is None else (Condition("status", Match.IS, status.value),)
-    return Query(conditions, sort="created", descending=True, limit=limit)
+def newest(limit: int) -> Query:
+    """Return the query for the youngest records."""
+    return Query(sort="created", descending=True, limit=limit)
 
 
 class ListInput(Input):

@@ -260,11 +260,11 @@ def _clean_up(tools: Tools) -> None:
         shutil.rmtree(path, ignore_errors=True)
     forget_payloads(state_dir, tools.executor.collection)
     with tools.store.read() as state:
-        running = newest(RECENT, status=RecordStatus.RUNNING)
-        runs, previews = state.page("run", running).items, state.page("preview", running).items
+        runs, previews = state.page("run", newest(RECENT)).items, state.page("preview", newest(RECENT)).items
     for preview in previews:
-        tools.ledger.release(f"preview:{preview.id}", tools.owner)
-    for node in {run.node for run in runs if not run.check}:
+        if preview.status is RecordStatus.RUNNING:
+            tools.ledger.release(f"preview:{preview.id}", tools.owner)
+    for node in {run.node for run in runs if run.status is RecordStatus.RUNNING and not run.check}:
         with Lease(tools.ledger, f"node:{node}", tools.owner, tools.lease_seconds) as lease:
             if lease.held:
                 tools.ledger.abandon_runs(node, DIED)

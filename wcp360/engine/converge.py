@@ -189,10 +189,11 @@ def _nowhere(batch: Batch, node: str) -> list[TargetOutcome]:
 def _correlation(state: State, targets: list[Target]) -> str:
     """Return the correlation id of the change that the run is for; a fresh one where it is for several or none."""
     wanted = {str(target.ref) for target in targets}
-    recent = state.page("change", newest(RECENT_CHANGES, status=ChangeStatus.PENDING)).items
+    recent = state.page("change", newest(RECENT_CHANGES)).items
     found = {
         change.correlation
         for change in recent
-        if wanted & {entry.resource for entry in state.change(change.id).resources}
+        if change.status is ChangeStatus.PENDING
+        and wanted & {entry.resource for entry in state.change(change.id).resources}
     }
     return found.pop() if len(found) == 1 else new_id()

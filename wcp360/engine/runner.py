@@ -200,7 +200,7 @@ class _Tasks:
         kind, data = event.get("event"), event.get("event_data") or {}
         if kind == "runner_on_ok":
             self._counts["changed" if (data.get("res") or {}).get("changed") else "ok"] += 1
-        elif kind in ("runner_on_failed", "runner_on_unreachable"):
+        elif kind in ("runner_on_failed", "runner_on_unreachable") and not (data.get("res") or {}).get("moved"):
             self._counts["failed"] += 1
         elif kind == "playbook_on_task_start":
             names = {"play": plain(str(data.get("play", "")))[:200], "task": plain(str(data.get("task", "")))[:200]}
