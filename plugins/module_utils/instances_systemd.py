@@ -9,9 +9,6 @@ from typing import Any
 from ansible_collections.wcp360.hosting.plugins.module_utils.instances_words import printable, tail
 
 PROPERTIES = "Id,LoadState,ActiveState,UnitFileState,NeedDaemonReload"
-# Links for the next boot are on the disk at once. Without this systemctl has systemd read everything again: 1.1 s with
-# the sockets of 500 tenants, during which systemd does nothing else.
-NO_RELOAD = ("--no-reload",)
 ENABLED = ("enabled", "enabled-runtime", "alias")
 UP = ("active", "reloading", "refreshing")
 NOT_DOWN = (*UP, "activating", "deactivating")
@@ -54,18 +51,13 @@ class Systemd:
 
     def enable(self, specs: list[dict[str, Any]]) -> dict[str, str]:
         """Have the units start at boot."""
-        names = [name for spec in specs for name in _at_boot(spec)]
-        _systemctl("enable", *names, options=NO_RELOAD)
-        if not all(found.get("UnitFileState") in ENABLED for found in _show("UnitFileState", *names)):
-            _systemctl("daemon-reload")  # what is loaded keeps the state that was asked for before
+        _systemctl("enable", *[name for spec in specs for name in _at_boot(spec)])
         return {}
 
     def disable(self, specs: list[dict[str, Any]]) -> dict[str, str]:
         """Have the units not start at boot."""
-        names = _all_units(specs)
-        _systemctl("disable", *names, options=NO_RELOAD)
-        if any(found.get("WantedBy") for found in _show("WantedBy", *names)):
-            _systemctl("daemon-reload")  # else the target that wants them starts them again
+        # Without the reload that is part of it systemd would remember the old state, and what its targets want.
+        _systemctl("disable", *_all_units(specs))
         return {}
 
     def start(self, specs: list[dict[str, Any]]) -> dict[str, str]:
@@ -171,10 +163,10 @@ def _busy() -> set[str]:
     return {line.split()[0] for line in _run(["systemctl", "list-units", *words]).splitlines() if line.strip()}
 
 
-def _systemctl(verb: str, *units: str, options: tuple[str, ...] = ()) -> None:
+def _systemctl(verb: str, *units: str) -> None:
     # Return codes are not looked at: what counts is what the units are afterwards.
     if units or verb == "daemon-reload":
-        _run(["systemctl", "--quiet", "--no-ask-password", *options, verb, *(["--", *units] if units else [])])
+        _run(["systemctl", "--quiet", "--no-ask-password", verb, *(["--", *units] if units else [])])
 
 
 def _run(argv: list[str]) -> str:

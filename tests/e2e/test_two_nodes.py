@@ -114,6 +114,12 @@ def states_of(panel: Panel, change: str) -> dict[str, str]:
     return {outcome["node"]: outcome["status"] for outcome in found if "domain" in outcome["resource"]}
 
 
+@pytest.fixture
+def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a short name: Ansible puts SSH sockets below it, whose paths have 108 bytes (unix(7))."""
+    return tmp_path_factory.mktemp("i")
+
+
 def reason_of(panel: Panel, change: str, node: str) -> str:
     found = panel.json("change", "show", change)["resources"]
     return next((outcome["reason"] for outcome in found if outcome["node"] == node and outcome["reason"]), "")
@@ -123,7 +129,7 @@ def test_ansible_with_the_panel_s_inventory_changes_nothing(
     panel: Panel,
     pair: Pair,
     installed: Path,  # noqa: F811
-    tmp_path: Path,
+    short: Path,
 ) -> None:
     state = Path(panel.environment["WCP360_STATE_DIR"])
     options = {
@@ -132,11 +138,11 @@ def test_ansible_with_the_panel_s_inventory_changes_nothing(
         "token_file": str(state / "root.token"),
         "private_key_file": pair.first.key,
     }
-    (tmp_path / "wcp360.yml").write_text(json.dumps(options))
+    (short / "wcp360.yml").write_text(json.dumps(options))
     before = pair.first.snapshot(), pair.second.snapshot()
     for mode in (["--check", "--diff"], ["--diff"]):
         words = ["-i", "wcp360.yml", *mode, "wcp360.hosting.site"]
-        done = run("ansible-playbook", *words, cwd=tmp_path, collections=installed)
+        done = run("ansible-playbook", *words, cwd=short, collections=installed)
         assert done.returncode == 0, done.stdout + done.stderr
         recaps = re.findall(r"^(first|second) +: ok=(\d+) +changed=(\d+) ", done.stdout, re.MULTILINE)
         assert [(name, changed) for name, _, changed in recaps] == [("first", "0"), ("second", "0")], done.stdout
@@ -146,7 +152,7 @@ def test_ansible_with_the_panel_s_inventory_changes_nothing(
         assert {path: (earlier.get(path), now.get(path)) for path in moved} == {}
 
 
-def test_ansible_repairs_what_somebody_broke(panel: Panel, pair: Pair, installed: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_ansible_repairs_what_somebody_broke(panel: Panel, pair: Pair, installed: Path, short: Path) -> None:  # noqa: F811
     """Seen from the other side: the inventory really holds what the panel wants, so that a difference is found."""
     pair.second.run("chmod 0700 /home/two2/web/two.test")
     assert answer(pair.second, "two.test") != 200
@@ -154,9 +160,9 @@ def test_ansible_repairs_what_somebody_broke(panel: Panel, pair: Pair, installed
     environment = {"WCP360_TOKEN": (state / "root.token").read_text().strip()}
     options: dict[str, Any] = {"plugin": "wcp360.hosting.wcp360", "private_key_file": pair.first.key}
     options["url"] = f"http://127.0.0.1:{panel.environment['WCP360_API__PORT']}"
-    (tmp_path / "wcp360.yml").write_text(json.dumps(options))
+    (short / "wcp360.yml").write_text(json.dumps(options))
     words = ["-i", "wcp360.yml", "--limit", "second", "wcp360.hosting.site"]
-    done = run("ansible-playbook", *words, cwd=tmp_path, collections=installed, **environment)
+    done = run("ansible-playbook", *words, cwd=short, collections=installed, **environment)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"^second +: ok=\d+ +changed=1 ", done.stdout, re.MULTILINE), done.stdout
     assert answer(pair.second, "two.test") == 200

@@ -41,7 +41,7 @@ for number in range(count):
     answer = link.getresponse()
     answer.read()
     if path.endswith(".php"):
-        time.sleep(0.01)  # Nginx drops an error that finds the socket's queue full (net.unix.max_dgram_qlen, often 10)
+        time.sleep(0.03)  # Nginx drops an error that finds the socket's queue full (net.unix.max_dgram_qlen, often 10)
     if not answer.headers.get("X-Wcp360-Site", "").startswith(f"site{number}.test:"):
         wrong.append(number)
 def lines(kind, number):
