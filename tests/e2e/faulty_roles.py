@@ -127,7 +127,7 @@ FAULTS = (
         'step["users"]["items"].append({**first["users"], "id": "tenant:beta", "name": "beta", "uid": 20001, "gid": 20001, "state": "suspended"})',
     ),
     Fault("a pool under another name", "php_fpm", 'first["written"]["files"][0]["path"] = "gamma.conf"'),
-    Fault("a pool claims a site", "php_fpm", 'first["written"]["id"] = "domain:alpha.test"').found_by_module(),
+    Fault("a pool claims a site", "php_fpm", 'first["written"]["id"] = "domain:alpha.test"'),
     Fault("one more pool", "php_fpm", 'first["written"]["files"].append({**first["written"]["files"][0], "path": "g.conf"})'),
     Fault("a directory beside the site's own", "nginx", 'first["made"]["directories"][-1]["path"] += "2"'),
     Fault("a site claims another tenant's", "nginx", 'first["written"]["id"] = "domain:beta.test"'),
