@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,8 +104,11 @@ class Bench:
             max(0.0, total - finished), len(tasks),
         )  # fmt: skip
 
-    def answers(self, name: str, status: int) -> bool:
-        """Tell whether the node answers for a site with ``status``."""
+    def answers(self, status: int, *names: str) -> bool:
+        """Tell whether the node answers for all of these sites with ``status``."""
+        return all(self._answers(status, name) for name in names)
+
+    def _answers(self, status: int, name: str) -> bool:
         link = http.client.HTTPConnection(self.address, 80, timeout=10)
         try:
             link.request("GET", "/", headers={"Host": name})
@@ -133,19 +137,19 @@ def members(first: int, count: int) -> list[dict[str, Any]]:
 def bulk(bench: Bench, what: str, first: int, count: int) -> None:
     """Make tenants with a domain each in one change set."""
     last = f"b{first + count - 1}.test"
-    bench.do(what, "POST", "/api/v1/changes", {"operations": members(first, count)}, lambda: bench.answers(last, 200))
+    bench.do(what, "POST", "/api/v1/changes", {"operations": members(first, count)}, partial(bench.answers, 200, last))
 
 
 def single(bench: Bench, first: int) -> None:
     """Measure each kind of change REPEATS times; numbers from ``first`` on keep names apart."""
-    always = lambda: True  # noqa: E731
+    always = partial(bench.answers, 200)  # no site
     kinds = list(GOALS)
     tenant = {"name": f"host{first}", "node": "web1"}
     bench.do("", "POST", "/api/v1/tenants", tenant, always)
     for number in range(first, first + REPEATS):
         name = f"d{number}.test"
         given = {"name": name, "tenant": tenant["name"], "php": True}
-        bench.do(kinds[0], "POST", "/api/v1/domains", given, lambda name=name: bench.answers(name, 200))
+        bench.do(kinds[0], "POST", "/api/v1/domains", given, partial(bench.answers, 200, name))
         bench.do(kinds[1], "POST", "/api/v1/tenants", {"name": f"ten{number}", "node": "web1"}, always)
     for number in range(first, first + REPEATS):
         names = [f"s{number}-{site}.test" for site in range(10)]
@@ -153,11 +157,10 @@ def single(bench: Bench, first: int) -> None:
             {"operation": "domain.create", "input": {"name": name, "tenant": f"ten{number}", "php": True}}
             for name in names
         ]
-        bench.do("", "POST", "/api/v1/changes", {"operations": sites}, lambda n=names[-1]: bench.answers(n, 200))
+        bench.do("", "POST", "/api/v1/changes", {"operations": sites}, partial(bench.answers, 200, names[-1]))
         path = f"/api/v1/tenants/ten{number}"
-        bench.do(kinds[2], "POST", f"{path}/suspend", {}, lambda n=names: all(bench.answers(x, 503) for x in n))
-        gone = lambda n=names: all(bench.answers(name, 404) for name in n)  # noqa: E731
-        bench.do(kinds[3], "DELETE", f"{path}?purge=true", None, gone)
+        bench.do(kinds[2], "POST", f"{path}/suspend", {}, partial(bench.answers, 503, *names))
+        bench.do(kinds[3], "DELETE", f"{path}?purge=true", None, partial(bench.answers, 404, *names))
 
 
 def measure(host: dict[str, Any], warm: bool) -> tuple[dict[str, list[Taken]], dict[str, list[Taken]]]:

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-pytest_plugins = ["tests.hosts.fixtures", "tests.postgresql"]
+pytest_plugins = ["tests.ecosystem.fixtures", "tests.hosts.fixtures", "tests.postgresql"]
 
 
 def _importable_collection() -> Path:

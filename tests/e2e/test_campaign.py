@@ -44,11 +44,10 @@ true
 # What differs between two servers that were treated alike: logs' contents, older generations, who waits for requests.
 # Changes that wait together are done as one. So it is chance whether a site was made before its PHP was switched, which
 # decides the page that it comes with, and whether a tenant had a pool that came into the trash.
-PAGE = re.compile(r"/home/[^/]+/web/[^/]+/public/index\.(?:html|php)", re.ASCII)
-TRASH = re.compile(r"/var/(?:lib|log)/wcp360/\w+/\.trash", re.ASCII)
+PAGE = re.compile(r"(/home/[^/]+/web/[^/]+/public/index\.)(?:html|php)", re.ASCII)
 NOISE = re.compile(
     r"/var/log/wcp360/.*|/var/log/(syslog|auth\.log|nginx/.*)|process .*|unit wcp360-.*|.*/generations(/.*)?"
-    r"|/root/.*|/etc/[^/]+/wcp360[^/]*/generations/.*",
+    r"|/root/.*|/etc/[^/]+/wcp360[^/]*/generations/.*|/var/(lib|log)/wcp360/\w+/\.trash",
     re.ASCII,
 )
 
@@ -91,18 +90,19 @@ class Side:
         paths = {path for path in self.before.keys() | after.keys() if not NOISE.fullmatch(path)}
         pairs = {path: (self.before.get(path, ""), after.get(path, "")) for path in paths}
         found = {path: pair for path, pair in pairs.items() if pair[0] != pair[1] and not path.endswith("/current")}
-        found = {path: pair for path, pair in found.items() if not TRASH.fullmatch(path)}
-        pages = {path.removesuffix(ending) for path in found for ending in ("html", "php") if PAGE.fullmatch(path)}
-        found = {path: pair for path, pair in found.items() if not PAGE.fullmatch(path)}
-        return (
-            found | dict.fromkeys(pages, ("", "")) | {path: ("", text) for path, text in self._configuration().items()}
-        )
+        found = dict(_without_chance(path, pair) for path, pair in found.items())
+        return found | {path: ("", text) for path, text in self._configuration().items()}
 
     def _configuration(self) -> dict[str, str]:
         """Return the files of the current generations; a tree's own record also says how it was checked last."""
         script = "for t in $(find /etc -name current -type l); do find $t/ -type f ! -name .manifest.json "
         script += "-exec stat -c '%n %a %U %G' {} + -exec sha256sum {} +; done | sort"
         return {line: "" for line in self.host.run(script).stdout.splitlines()}
+
+
+def _without_chance(path: str, pair: tuple[str, str]) -> tuple[str, tuple[str, str]]:
+    page = PAGE.fullmatch(path)
+    return (page[1], ("", "")) if page else (path, pair)
 
 
 class Client(threading.Thread):

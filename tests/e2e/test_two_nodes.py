@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from tests.e2e.panel import Panel, wait_for
-from tests.ecosystem.conftest import checkout, installed, tarball  # noqa: F401  fixtures
 from tests.ecosystem.tools import run
 from tests.hosts.fixtures import Host
 from tests.hosts.testhosts.engine import find_engine
@@ -128,7 +127,7 @@ def reason_of(panel: Panel, change: str, node: str) -> str:
 def test_ansible_with_the_panel_s_inventory_changes_nothing(
     panel: Panel,
     pair: Pair,
-    installed: Path,  # noqa: F811
+    installed: Path,
     short: Path,
 ) -> None:
     state = Path(panel.environment["WCP360_STATE_DIR"])
@@ -152,7 +151,7 @@ def test_ansible_with_the_panel_s_inventory_changes_nothing(
         assert {path: (earlier.get(path), now.get(path)) for path in moved} == {}
 
 
-def test_ansible_repairs_what_somebody_broke(panel: Panel, pair: Pair, installed: Path, short: Path) -> None:  # noqa: F811
+def test_ansible_repairs_what_somebody_broke(panel: Panel, pair: Pair, installed: Path, short: Path) -> None:
     """Seen from the other side: the inventory really holds what the panel wants, so that a difference is found."""
     pair.second.run("chmod 0700 /home/two2/web/two.test")
     assert answer(pair.second, "two.test") != 200
