@@ -28,6 +28,7 @@ from wcp360.core.views import ChangeStatus
 from wcp360.engine import runner
 from wcp360.engine.consumer import _prepare
 from wcp360.engine.outcome import why_broken
+from wcp360.engine.private import PrivateDirectory
 from wcp360.engine.remnants import marked
 from wcp360.engine.runner import Ended, Executor, find_ansible_playbook, run_environment
 from wcp360.engine.warm import Warm
@@ -294,6 +295,25 @@ def test_an_upgrade_brings_a_new_parent(warm: Executor, tmp_path: Path, caplog: 
     assert f"{file} has changed" in caplog.text
     wait_for(lambda: warm.warm.command(Path("/note")))
     assert warm.warm._parent is not parent
+
+
+def test_a_standard_error_that_does_not_block_is_not_handed_on(plain: Executor) -> None:
+    os.set_blocking(2, False)
+    try:
+        with Warm(plain.state_dir, plain.collection, find_ansible_playbook(), run_environment) as started:
+            wait_for(lambda: started.command(Path("/note")))
+    finally:
+        os.set_blocking(2, True)
+
+
+def test_a_parent_that_does_not_start_says_why(plain: Executor, caplog: pytest.LogCaptureFixture) -> None:
+    def elsewhere(private: PrivateDirectory) -> dict[str, str]:
+        return run_environment(private) | {"ANSIBLE_CONFIG": "/", "ANSIBLE_FORKS": "many"}
+
+    with Warm(plain.state_dir, plain.collection, find_ansible_playbook(), elsewhere) as started:
+        wait_for(lambda: "cannot be used" in caplog.text)
+        assert started.command(Path("/note")) == []
+    assert "did not start" not in caplog.text
 
 
 def test_an_unknown_ansible_is_not_used(plain: Executor, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:

@@ -153,18 +153,24 @@ class _Parent:
         """Start it and wait until it is ready; returns why it is not to be used, or an empty string."""
         package = str(Path(__file__).resolve().parents[2])
         command = [sys.executable, "-P", "-m", "wcp360.engine.warm_server", str(self.socket), str(programs)]
-        self._process = process = subprocess.Popen(
-            command,
-            env=environment | {SPACE_VARIABLE: "x" * SPACE_BYTES, "PYTHONPATH": package},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            cwd="/",
-            text=True,
-            start_new_session=True,
-        )
-        said = _first_line(process)
-        if "files" not in said:
-            return f"the warm parent cannot be used: {said.get('unfit', 'it did not start')}"
+        errors = self.socket.with_suffix(".errors")
+        # A file, not ours: Ansible refuses to start where its standard error does not block, and ours may be anything.
+        with errors.open("w+", encoding="utf-8", errors="replace") as stderr:
+            self._process = process = subprocess.Popen(
+                command,
+                env=environment | {SPACE_VARIABLE: "x" * SPACE_BYTES, "PYTHONPATH": package},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                cwd="/",
+                text=True,
+                start_new_session=True,
+            )
+            said = _first_line(process)
+            if "files" not in said:
+                stderr.seek(0)
+                last = stderr.read().strip().splitlines()[-1:] or ["it did not start"]
+                return f"the warm parent cannot be used: {said.get('unfit', last[0])}"
         self._files = {path: _state(path) for path in said["files"]}
         self.ready = True
         return ""
