@@ -170,6 +170,7 @@ def _instance(pool: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
         "unit": f"wcp360-php@{name}.service",
         "socket_unit": f"wcp360-php@{name}.socket",
         "on_demand": True,
+        "boot_file": f"{state}/boot",
         "executable": options["program"],
         "ask": {"fastcgi": {"socket": f"{state}/status.sock", "path": "/ping"}},
         "wait": options["wait"],

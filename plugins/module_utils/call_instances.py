@@ -48,6 +48,7 @@ ITEM = {
     "unit": {"type": "str", "default": ""},
     "socket_unit": {"type": "str", "default": ""},
     "on_demand": {"type": "bool", "default": False},
+    "boot_file": {"type": "path", "default": ""},
     "executable": {"type": "path"},
     "wait": {"type": "float"},
     "error_log": {"type": "path", "default": ""},

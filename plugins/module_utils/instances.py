@@ -230,10 +230,8 @@ def _conclude(manager: Any, plan: Plan, state: dict[str, Any], lost: bool) -> No
     elif plan.actions & {"stop"} and state["lingering"]:
         _fail(result, f"{spec['name']} does not stop. Look at its processes, end them, then retry.")
     elif manager.has_enablement and spec["enabled"] != state["enabled"] and plan.actions & {"enable", "disable"}:
-        _fail(
-            result,
-            f"systemd did not {'enable' if spec['enabled'] else 'disable'} {spec['unit']}; see `systemctl status`.",
-        )
+        verb = "enabled" if spec["enabled"] else "disabled"
+        _fail(result, f"{spec['unit']} could not be {verb}; see `systemctl status`. {said}".rstrip())
     elif instances_ask.is_stamped(spec):
         _stamp(plan)
 

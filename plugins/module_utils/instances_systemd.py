@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import subprocess
 import time
+from collections.abc import Callable
 from typing import Any
 
 from ansible_collections.wcp360.hosting.plugins.module_utils.instances_words import printable, tail
@@ -34,9 +37,7 @@ class Systemd:
         """
         units = {name: {} for spec in specs for name in _units(spec)}
         self._read_properties(units)
-        return {
-            spec["id"]: _judge([units[name] for name in _units(spec)], bool(spec.get("on_demand"))) for spec in specs
-        }
+        return {spec["id"]: _judge([units[name] for name in _units(spec)], spec) for spec in specs}
 
     def prepare(self, specs: list[dict[str, Any]]) -> None:
         """Make systemd read the unit files where they changed since it did."""
@@ -51,14 +52,14 @@ class Systemd:
 
     def enable(self, specs: list[dict[str, Any]]) -> dict[str, str]:
         """Have the units start at boot."""
-        _systemctl("enable", *[name for spec in specs for name in _at_boot(spec)])
-        return {}
+        _systemctl("enable", *[name for spec in specs if not spec.get("boot_file") for name in _at_boot(spec)])
+        return _with_boot_files(specs, _write)
 
     def disable(self, specs: list[dict[str, Any]]) -> dict[str, str]:
         """Have the units not start at boot."""
         # Without the reload that is part of it systemd would remember the old state, and what its targets want.
-        _systemctl("disable", *_all_units(specs))
-        return {}
+        _systemctl("disable", *_all_units([spec for spec in specs if not spec.get("boot_file")]))
+        return _with_boot_files(specs, _unlink)
 
     def start(self, specs: list[dict[str, Any]]) -> dict[str, str]:
         """Start the units; the caller finds out by observing them which did."""
@@ -120,12 +121,37 @@ def _all_units(specs: list[dict[str, Any]]) -> list[str]:
     return [name for spec in specs for name in reversed(_units(spec))]
 
 
+def _with_boot_files(specs: list[dict[str, Any]], work: Callable[[str], None]) -> dict[str, str]:
+    """Do ``work`` with each boot file; returns what went wrong by item id."""
+    errors = {}
+    for spec in specs:
+        if spec.get("boot_file"):
+            try:
+                work(spec["boot_file"])
+            except OSError as error:
+                errors[spec["id"]] = f"{spec['boot_file']}: {error.strerror}."
+    return errors
+
+
+def _write(path: str) -> None:
+    os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644))
+
+
+def _unlink(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
 def _at_boot(spec: dict[str, Any]) -> list[str]:
     return [spec["socket_unit"]] if spec.get("on_demand") else list(reversed(_units(spec)))
 
 
-def _judge(units: list[dict[str, str]], on_demand: bool) -> dict[str, Any]:
-    enabled = [unit.get("UnitFileState") in ENABLED for unit in units]
+def _judge(units: list[dict[str, str]], spec: dict[str, Any]) -> dict[str, Any]:
+    on_demand = bool(spec.get("on_demand"))
+    if spec.get("boot_file"):
+        enabled = [os.path.lexists(spec["boot_file"])]
+    else:
+        enabled = [unit.get("UnitFileState") in ENABLED for unit in units]
     up = [unit.get("ActiveState") in UP for unit in units]
     waiting = on_demand and up[-1] and units[0].get("ActiveState") != "failed"
     return {

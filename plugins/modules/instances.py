@@ -51,6 +51,13 @@ options:
             that they run; of many in one call the first eight. Without a service manager it always runs.
         type: bool
         default: false
+      boot_file:
+        description:
+          - A file in a directory of root's, there while the service shall start at boot, for a unit of yours that
+            starts what has one. Enabling by systemd makes it read all its units again, a second where there are
+            thousands. Left out, systemd's own enablement is used.
+        type: path
+        default: ""
       executable:
         description: The program. Where it is missing check mode predicts and says that it could not ask.
         type: path

@@ -317,7 +317,7 @@ def _account_fields(text: str) -> dict[str, str] | None:
 
 def _unit_pattern(name: str) -> str:
     php = re.fullmatch(r"php-([a-z0-9]+)", name, re.ASCII)
-    if php and name != "php-idle":
+    if php:
         return rf"unit wcp360-php@{php[1]}\.(service|socket)"
     name = UNITS.get(name, name)
     bare = re.escape(name.removeprefix("wcp360-").removesuffix(".timer"))
@@ -325,8 +325,10 @@ def _unit_pattern(name: str) -> str:
 
 
 def _is_want_of(thing: str, pattern: re.Pattern[str]) -> bool:
-    """Tell whether a file is the link by which systemd starts a unit after a boot, or the directory of such links."""
+    """Tell whether a file is that by which a unit is started after a boot, or the directory of systemd's such links."""
     directory, _, unit = thing.rpartition("/")
+    if directory.startswith("/var/lib/wcp360/php/") and unit == "boot":
+        return bool(pattern.fullmatch(f"unit wcp360-php@{directory.rpartition('/')[2]}.socket"))
     if re.fullmatch(r"/etc/systemd/system/[a-z.-]+\.wants", thing):
         return True
     return bool(re.fullmatch(r"/etc/systemd/system/[a-z.-]+\.wants", directory) and pattern.fullmatch(f"unit {unit}"))

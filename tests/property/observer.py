@@ -146,7 +146,7 @@ def services() -> Things:
         words = dict(line.split("=", 1) for line in block.splitlines())
         if words.get("LoadState") == "loaded":
             active = "up" if words["ActiveState"] in ("active", "reloading") else words["ActiveState"]
-            found[f"unit {words['Id']}"] = {"active": active, "enabled": words["UnitFileState"]}
+            found[f"unit {words['Id']}"] = {"active": active, "enabled": _at_boot(words)}
     found["loaded nginx"] = {"generation": _header()}
     for unit in list(found):
         awake = re.fullmatch(r"unit wcp360-php@([a-z0-9]+)\.service", unit)
@@ -154,6 +154,13 @@ def services() -> Things:
             found[f"loaded php-{awake[1]}"] = {"generation": _ping(awake[1]), "written": _written(awake[1])}
     found["nginx -T"] = _dump()
     return found
+
+
+def _at_boot(words: dict[str, str]) -> str:
+    pool = re.fullmatch(r"wcp360-php@([a-z0-9]+)\.socket", words["Id"])
+    if pool is None:
+        return words["UnitFileState"]
+    return "enabled" if os.path.exists(f"/var/lib/wcp360/php/{pool[1]}/boot") else "disabled"
 
 
 def _header() -> str:

@@ -199,29 +199,41 @@ def test_forged_pid_record_is_not_believed(node: Node) -> None:
     converge(node, A.pool(settings={"memory_limit": "96M"}), B.pool())
 
 
-def test_pool_that_systemd_would_start_with_its_targets_stays_stopped(node: Node) -> None:
-    """As after a restart of the node: sockets.target wants the socket, and almost every service wants that target."""
+def test_boot_starts_the_sockets_of_all_pools_but_the_suspended(node: Node) -> None:
     if not has_systemd(node):
         assert masters(node), "There is nothing that could be started by itself."
         return
-    node.run("systemctl", "daemon-reload")
-    assert "sockets.target" in node.run("systemctl", "show", "-P", "WantedBy", "wcp360-php@beta.socket")
+    sockets = [f"wcp360-php@{pool.name}.socket" for pool in (A, B)]
+
+    def boot() -> list[str]:
+        node.run("systemctl", "stop", *sockets)
+        node.run("systemctl", "restart", "wcp360-php-sockets.service")
+        return node.run("systemctl", "is-active", *sockets, check=False).split()
+
+    assert boot() == ["active", "active"]
+    assert node.run("systemctl", "is-enabled", "wcp360-php-sockets.service").strip() == "enabled"
     done = converge(node, A.pool(settings={"memory_limit": "96M"}), B.pool(state="suspended"))
     assert done.code == 0 and not done.messages("tenant:beta"), done.output
-    node.run("systemctl", "start", "systemd-tmpfiles-clean.service")
-    assert node.run("systemctl", "is-active", "wcp360-php@beta.socket", check=False).strip() == "inactive"
+    assert boot() == ["active", "inactive"]
     back = converge(node, A.pool(settings={"memory_limit": "96M"}), B.pool())
     assert back.code == 0 and not back.messages("tenant:beta"), back.output
-    assert node.run("systemctl", "is-enabled", "wcp360-php@beta.socket").strip() == "enabled"
+    assert boot() == ["active", "active"]
+
+
+def test_pool_that_shall_start_at_boot_and_would_not_is_found(node: Node) -> None:
+    if not has_systemd(node):
+        assert masters(node), "There is nothing that could be started by itself."
+        return
+    node.run("rm", "/var/lib/wcp360/php/beta/boot")
+    done = twice(node, A.pool(settings={"memory_limit": "96M"}), B.pool())
+    assert {item["id"] for item in done.items if item["changed"]} == {"tenant:beta"}
 
 
 def test_suspended_pool_is_stopped_and_keeps_its_configuration(node: Node) -> None:
     twice(node, A.pool(settings={"memory_limit": "96M"}), B.pool(state="suspended"))
+    assert node.php(A, "echo 'awake';") == "awake"
     assert masters(node) == ["alpha"]
     assert "[beta]" in node.run("cat", "/etc/wcp360/php/current/beta.conf")
-    assert "disabled" in node.run("systemctl", "is-enabled", "wcp360-php@beta.socket", check=False) or not has_systemd(
-        node
-    )
     twice(node, A.pool(settings={"memory_limit": "96M"}), B.pool())
     assert node.php(B, "echo 'again';") == "again"
 

@@ -72,6 +72,7 @@ POOLS = Shared(
                 *(f"/etc/systemd/system/php{version}-fpm.service" for version in ("8.1", "8.2", "8.3", "8.4")),
                 *(f"/etc/systemd/system/wcp360-php{unit}" for unit in ("@.service", "@.socket")),
                 *(f"/etc/systemd/system/wcp360-php-idle.{kind}" for kind in ("service", "timer")),
+                "/etc/systemd/system/wcp360-php-sockets.service",
                 "/run/wcp360-php-idle",
                 "/usr/local/lib/wcp360",
                 "/etc/wcp360",
@@ -80,7 +81,7 @@ POOLS = Shared(
                 PHP,
             }
         ),
-        frozenset({"service php-idle"}),
+        frozenset({"service wcp360-php-idle", "service wcp360-php-sockets"}),
         PACKAGES,
     )
 )
