@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-pytest_plugins = ["tests.ecosystem.fixtures", "tests.hosts.fixtures", "tests.postgresql"]
+pytest_plugins = ["tests.ecosystem.fixtures", "tests.hosts.fixtures", "tests.postgresql", "tests.soak"]
 
 
 def _importable_collection() -> Path:
@@ -27,16 +27,6 @@ def _importable_collection() -> Path:
 
 
 sys.path.insert(0, str(_importable_collection()))
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave long campaigns out, unless they are asked for."""
-    if os.environ.get("WCP360_SOAK") == "1":
-        return
-    long = [item for item in items if item.get_closest_marker("soak")]
-    if long:
-        config.hook.pytest_deselected(items=long)
-        items[:] = [item for item in items if item not in long]
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

@@ -6,7 +6,6 @@ Thirty faulty roles and a few; CI meets the first, ``make soak`` all of them.
 from __future__ import annotations
 
 import base64
-import os
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ import pytest
 
 from tests.e2e.faulty_roles import FAULTS, SAMPLE, Fault
 from tests.hosts.fixtures import Host
+from tests.soak import LONGER_IN_SOAK, SOAK
 from wcp360.core.actor import SYSTEM
 from wcp360.core.config import EngineSettings, Settings
 from wcp360.core.ids import new_id
@@ -31,10 +31,10 @@ from wcp360.storage import migrate
 from wcp360.wiring import System, build
 
 NODE = "web1"
-pytestmark = [pytest.mark.hosts, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.hosts, pytest.mark.timeout(1200), *LONGER_IN_SOAK]
 BY_ENGINE = ("The run was refused",)
 BY_MODULE = ("left alone", "nothing was changed", "already")
-CHOSEN = FAULTS if os.environ.get("WCP360_SOAK") == "1" else FAULTS[:SAMPLE]
+CHOSEN = FAULTS if SOAK else FAULTS[:SAMPLE]
 
 
 class Panel:
@@ -136,9 +136,10 @@ def _by_name(snapshot: dict[str, str]) -> dict[str, set[str]]:
 
 
 def test_every_faulty_role_is_refused_and_nothing_is_done(
-    panel: Panel, host: Host, tmp_path: Path, ask: Callable[[Path], ChangeView]
+    panel: Panel, host: Host, tmp_path: Path, ask: Callable[[Path], ChangeView], tell: Callable[[str], None]
 ) -> None:
     """What a change set asks for beside the faulty part may be done: no more moves than by the right roles."""
+    tell(f"{len(CHOSEN)} faulty roles")
     right = Fault("nothing", "tenant", "pass").collection(tmp_path / "right")
     start = host.snapshot()
     assert ask(right).status is ChangeStatus.SUCCEEDED

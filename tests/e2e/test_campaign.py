@@ -27,9 +27,9 @@ import pytest
 from tests.e2e.conftest import node_create
 from tests.e2e.panel import Panel, descendants, wait_for
 from tests.hosts.fixtures import Host
+from tests.soak import LONGER_IN_SOAK, SOAK
 
-SOAK = bool(os.environ.get("WCP360_SOAK"))
-pytestmark = [pytest.mark.hosts, pytest.mark.timeout(8 * 3600), *([pytest.mark.soak] if SOAK else [])]
+pytestmark = [pytest.mark.hosts, pytest.mark.timeout(8 * 3600), *LONGER_IN_SOAK]
 KILLS = int(os.environ.get("WCP360_CAMPAIGN_KILLS", "2000" if SOAK else "10"))
 SEED = os.environ.get("WCP360_SEED", "4711")
 CLIENTS = 20
@@ -217,10 +217,10 @@ def sides(new_host: Callable[..., Host], tmp_path_factory: pytest.TempPathFactor
             side.panel.stop()
 
 
-def test_a_campaign_of_kills_ends_like_a_quiet_day(sides: tuple[Side, Side]) -> None:
-    print(f"seed {SEED}, {KILLS} kills, {CLIENTS} clients")
+def test_a_campaign_of_kills_ends_like_a_quiet_day(sides: tuple[Side, Side], tell: Callable[[str], None]) -> None:
+    tell(f"seed {SEED}, {KILLS} kills, {CLIENTS} clients")
     disturbed, quiet = sides
-    said = disturb(disturbed)
+    said = disturb(disturbed, tell)
     for number, request in enumerate(said):
         last = quiet.sent(*request, key=f"quiet-{number}")
         if number % 100 == 99:
@@ -232,7 +232,7 @@ def test_a_campaign_of_kills_ends_like_a_quiet_day(sides: tuple[Side, Side]) -> 
     assert {path: pair for path, pair in apart.items() if pair[0] != pair[1]} == {}
 
 
-def disturb(side: Side) -> list[tuple[str, str, Any]]:
+def disturb(side: Side, tell: Callable[[str], None]) -> list[tuple[str, str, Any]]:
     """Have the clients work while parts are killed; returns what was acknowledged, in order."""
     over, said = threading.Event(), list[tuple[str, str, Any]]()
     clients = [Client(number, side, over, said) for number in range(CLIENTS)]
@@ -248,7 +248,7 @@ def disturb(side: Side) -> list[tuple[str, str, Any]]:
     assert [client.error for client in clients if client.error] == []
     changes = [change for client in clients for change in client.changes]
     ended = Counter(side.done(change)["status"] for change in changes)
-    print(f"killed {dict(killer.killed)}; {len(changes)} changes ended: {dict(ended)}")
+    tell(f"killed {dict(killer.killed)}; {len(changes)} changes ended: {dict(ended)}")
     assert set(ended) == {"succeeded"}, [
         side.done(change) for change in changes if side.done(change)["status"] != "succeeded"
     ]

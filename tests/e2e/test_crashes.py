@@ -21,11 +21,11 @@ from ansible_collections.wcp360.hosting.plugins.module_utils import faults as no
 from tests.e2e.conftest import node_create
 from tests.e2e.panel import Panel, wait_for
 from tests.hosts.fixtures import Host
+from tests.soak import LONGER_IN_SOAK, SOAK
 from wcp360.core import faults
 
 ROOT = Path(__file__).resolve().parents[2]
-SOAK = bool(os.environ.get("WCP360_SOAK"))
-pytestmark = [pytest.mark.hosts, pytest.mark.timeout(3600), *([pytest.mark.soak] if SOAK else [])]
+pytestmark = [pytest.mark.hosts, pytest.mark.timeout(3600), *LONGER_IN_SOAK]
 SEED = os.environ.get("WCP360_SEED", "4711")
 # Points in Ansible's own process, which can only be killed: it swallows what a callback plugin raises.
 TASKS = (
@@ -104,7 +104,6 @@ NUMBERS = itertools.count(1)
 @pytest.fixture(scope="module")
 def ready(panel: Panel, ssh_host: Host) -> Iterator[Panel]:
     """A panel with a tenant and a site on a host, left as it was found."""
-    print(f"seed {SEED}; all kinds of faults: {SOAK}")
     panel.stop()
     panel.environment |= {"WCP360_ENGINE__RETRY": "0.05", "WCP360_ENGINE__SWEEP": "0.3"}
     panel.start()

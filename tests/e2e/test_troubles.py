@@ -22,9 +22,9 @@ from tests.e2e.conftest import node_create
 from tests.e2e.panel import Panel, wait_for
 from tests.hosts.fixtures import Host
 from tests.hosts.testhosts.engine import find_engine
+from tests.soak import LONGER_IN_SOAK, SOAK
 
-SOAK = bool(os.environ.get("WCP360_SOAK"))
-pytestmark = [pytest.mark.hosts, pytest.mark.timeout(3 * 3600), *([pytest.mark.soak] if SOAK else [])]
+pytestmark = [pytest.mark.hosts, pytest.mark.timeout(3 * 3600), *LONGER_IN_SOAK]
 SEED = os.environ.get("WCP360_SEED", "4711")
 KILLS, INVALID, LOST, TROUBLES = (100, 50, 20, 10) if SOAK else (8, 5, 5, 1)
 NUMBERS = itertools.count(1)
@@ -99,7 +99,6 @@ class World:
 @pytest.fixture(scope="module")
 def world(ssh_host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     panel = Panel(tmp_path_factory.mktemp("t"))
-    print(f"seed {SEED}")
     state = panel.directory / "state"
     state.mkdir(mode=0o700)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m,mode=700", "tmpfs", str(state)], check=True)
@@ -138,7 +137,8 @@ def watched(host: Host) -> Iterator[None]:
     assert len(codes) > 10 and set(codes) == {"200"}
 
 
-def test_the_neighbour_is_served_while_runs_are_killed(world: World) -> None:
+def test_the_neighbour_is_served_while_runs_are_killed(world: World, tell: Callable[[str], None]) -> None:
+    tell(f"seed {SEED}, {KILLS} kills")
     chance = random.Random(f"{SEED} kills")
     with watched(world.host):
         for _ in range(KILLS):
@@ -152,7 +152,8 @@ def test_the_neighbour_is_served_while_runs_are_killed(world: World) -> None:
             wait_for("the site to move", lambda target=target: world.leads_to() == target, 60)
 
 
-def test_the_neighbour_is_served_while_configurations_are_refused(world: World) -> None:
+def test_the_neighbour_is_served_while_configurations_are_refused(world: World, tell: Callable[[str], None]) -> None:
+    tell(f"{INVALID} invalid configurations")
     foreign = "server { listen 80; server_name foreign.test; }"
     own = "/etc/nginx/wcp360.d/{}/x.conf"
     faulty = [
@@ -175,7 +176,8 @@ def test_the_neighbour_is_served_while_configurations_are_refused(world: World) 
             world.succeeded(world.sent("DELETE", f"/domains/{name}?purge=true"))
 
 
-def test_a_reload_that_was_lost_is_made_up_for(world: World) -> None:
+def test_a_reload_that_was_lost_is_made_up_for(world: World, tell: Callable[[str], None]) -> None:
+    tell(f"{LOST} lost reloads")
     for number in range(LOST):
         world.panel.arm(f"kill:{UNREAD[number % len(UNREAD)]}")
         change, target = world.move()
@@ -184,7 +186,8 @@ def test_a_reload_that_was_lost_is_made_up_for(world: World) -> None:
         assert world.leads_to() == target
 
 
-def test_ssh_that_is_cut_in_the_middle_of_a_task_is_connected_again(world: World) -> None:
+def test_ssh_that_is_cut_in_the_middle_of_a_task_is_connected_again(world: World, tell: Callable[[str], None]) -> None:
+    tell(f"seed {SEED}, {TROUBLES + 1} cuts")
     chance = random.Random(f"{SEED} cuts")
     for _ in range(TROUBLES + 1):
         world.panel.arm(f"cut:{chance.choice(KILL_POINTS[1:])}")
@@ -194,7 +197,8 @@ def test_ssh_that_is_cut_in_the_middle_of_a_task_is_connected_again(world: World
         assert world.leads_to() == target
 
 
-def test_a_node_that_is_away_before_in_and_after_a_run_is_waited_for(world: World) -> None:
+def test_a_node_that_is_away_before_in_and_after_a_run_is_waited_for(world: World, tell: Callable[[str], None]) -> None:
+    tell(f"{TROUBLES} times each")
     for _ in range(TROUBLES):
         away(world)
         change, target = world.move()
@@ -270,18 +274,22 @@ def on_small_disk(world: World, path: str, ask: Callable[[], str], *words: str) 
         assert world.host.http_get("steady.test")[0] == 200
 
 
-def test_a_full_or_read_only_disk_of_the_configuration_is_waited_for(world: World) -> None:
+def test_a_full_or_read_only_disk_of_the_configuration_is_waited_for(world: World, tell: Callable[[str], None]) -> None:
+    tell(f"{TROUBLES} times each")
     on_small_disk(world, TREE, lambda: world.move()[0], "No space left", "is full")
 
 
-def test_a_full_or_read_only_disk_of_the_homes_is_waited_for(world: World) -> None:
+def test_a_full_or_read_only_disk_of_the_homes_is_waited_for(world: World, tell: Callable[[str], None]) -> None:
+    tell(f"{TROUBLES} times each")
+
     def ask() -> str:
         return world.sent("POST", "/domains", {"name": f"h{next(NUMBERS)}.test", "tenant": "moving"})
 
     on_small_disk(world, "/home", ask, "No space left", "is full")
 
 
-def test_a_read_only_disk_of_the_accounts_is_waited_for(world: World) -> None:
+def test_a_read_only_disk_of_the_accounts_is_waited_for(world: World, tell: Callable[[str], None]) -> None:
+    tell(f"{TROUBLES} times")
     for _ in range(TROUBLES):
         name = f"late{next(NUMBERS)}"
         world.host.run("mount --bind /etc /etc && mount -o remount,bind,ro /etc")
@@ -295,7 +303,8 @@ def test_a_read_only_disk_of_the_accounts_is_waited_for(world: World) -> None:
         world.succeeded(world.sent("DELETE", f"/tenants/{name}?purge=true"))
 
 
-def test_a_full_disk_of_the_panel_is_told_and_survived(world: World) -> None:
+def test_a_full_disk_of_the_panel_is_told_and_survived(world: World, tell: Callable[[str], None]) -> None:
+    tell(f"{TROUBLES} times")
     state = world.panel.directory / "state"
     for _ in range(TROUBLES):
         filler, accepted = state / "filler", [world.move()[0]]

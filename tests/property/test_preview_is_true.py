@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Callable
 from random import Random
 
 import pytest
@@ -71,14 +72,14 @@ def test_every_operation_does_what_its_dry_run_said(campaign: Campaign) -> None:
 
 
 @pytest.mark.timeout(900)
-def test_a_sample_of_sequences_does_what_its_dry_runs_said(campaign: Campaign) -> None:
-    run_sequences(campaign, SAMPLE, LENGTH, obstacle_chance=0)
+def test_a_sample_of_sequences_does_what_its_dry_runs_said(campaign: Campaign, tell: Callable[[str], None]) -> None:
+    run_sequences(campaign, SAMPLE, LENGTH, tell, obstacle_chance=0)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(12 * 3600)
-def test_many_sequences_do_what_their_dry_runs_said(campaign: Campaign) -> None:
-    run_sequences(campaign, SOAK_SEQUENCES, SOAK_LENGTH)
+def test_many_sequences_do_what_their_dry_runs_said(campaign: Campaign, tell: Callable[[str], None]) -> None:
+    run_sequences(campaign, SOAK_SEQUENCES, SOAK_LENGTH, tell)
 
 
 # Names directories that the run makes only later in the same run; the comparison does not know that yet.
@@ -98,9 +99,9 @@ def test_every_exclusion_is_needed(campaign: Campaign) -> None:
     assert [rule for rule in EXCLUSIONS if rule not in campaign.used] == []
 
 
-def run_sequences(campaign: Campaign, count: int, length: int, **how: float) -> None:
+def run_sequences(campaign: Campaign, count: int, length: int, tell: Callable[[str], None], **how: float) -> None:
     """Run sequences that WCP360_SEED repeats; all of them, so that one difference does not hide the next."""
-    print(f"WCP360_SEED={SEED}: {count} sequences of {length} operations")
+    tell(f"WCP360_SEED={SEED}: {count} sequences of {length} operations")
     found = [problem for number in range(count) for problem in campaign.sequence(f"{SEED}-{number}", length, **how)]
-    print(", ".join(f"{name}: {number}" for name, number in sorted(campaign.counts.items())))
+    tell(", ".join(f"{name}: {number}" for name, number in sorted(campaign.counts.items())))
     assert found == [], f"WCP360_SEED={SEED}"

@@ -144,7 +144,8 @@ def ask_all(crowd: Crowd, count: int, path: str) -> Any:
     return json.loads(crowd.panel.host.run(f"python3 - {count} {path}", stdin=ASK_ALL, timeout=300).stdout)
 
 
-def test_every_site_works_and_has_its_logs_at_the_stock_limit(crowd: Crowd) -> None:
+def test_every_site_works_and_has_its_logs_at_the_stock_limit(crowd: Crowd, tell: Callable[[str], None]) -> None:
+    tell(f"{crowd.size.sites} sites")
     host, sites = crowd.panel.host, crowd.size.sites
     limits = host.run("cat /proc/$(cat /run/nginx.pid)/limits").stdout
     assert next(line.split()[3] for line in limits.splitlines() if line.startswith("Max open files")) == "1024"
@@ -157,22 +158,24 @@ def test_every_site_works_and_has_its_logs_at_the_stock_limit(crowd: Crowd) -> N
     assert ask_all(crowd, PHP_SITES, "/index.php") == well
 
 
-def test_one_changed_site_among_them_is_served_without_reading_the_others(crowd: Crowd) -> None:
+def test_one_changed_site_among_them_is_served_without_reading_the_others(
+    crowd: Crowd, tell: Callable[[str], None]
+) -> None:
     begun = time.monotonic()
     done = crowd.panel.run([site("site7.test", redirect="https://example.com/")])
-    print(f"one of {crowd.size.sites} in {time.monotonic() - begun:.1f} s, load {os.getloadavg()[0]:.1f}")
+    tell(f"one of {crowd.size.sites} in {time.monotonic() - begun:.1f} s, load {os.getloadavg()[0]:.1f}")
     assert done.code == 0 and "domain:site7.test" in {key for key, _diff in done.changes()}, done.output[-2000:]
     assert crowd.panel.host.http_get("site7.test")[0] == 301
     assert crowd.panel.run([site("site7.test", redirect="https://example.com/")]).changes() == []
 
 
-def test_no_request_is_lost_over_reloads_while_configurations_change(crowd: Crowd) -> None:
+def test_no_request_is_lost_over_reloads_while_configurations_change(crowd: Crowd, tell: Callable[[str], None]) -> None:
     host, reloads = crowd.panel.host, crowd.size.reloads
     host.run("install -d -m 755 /var/lib/wcp360/php /var/lib/wcp360/php/acme && cat >/root/pool.conf", stdin=POOL)
     host.run("php-fpm8.2 --daemonize --fpm-config /root/pool.conf")
     host.run("rm -f /root/enough; cat >/root/reload.sh", stdin=RELOAD.format(count=reloads))
     host.run("setsid sh /root/reload.sh >/dev/null 2>&1 </dev/null &")
     seen = json.loads(host.run("timeout 500 python3 -", stdin=LOAD, timeout=520).stdout)
-    print(f"{seen['done']} requests over {reloads} reloads of {crowd.size.sites} sites")
+    tell(f"{seen['done']} requests over {reloads} reloads of {crowd.size.sites} sites")
     assert host.run("cat /root/reloads").stdout.split() == [str(number + 1) for number in range(reloads)]
     assert seen["bad"] == [] and all(count > 5 * reloads for count in seen["done"].values()), seen
