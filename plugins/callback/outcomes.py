@@ -23,7 +23,8 @@ description:
     E(WCP360_KILL_AT=predicted:NAME) when it starts in check mode.
   - >-
     E(WCP360_PAYLOADS) names a directory in which Ansible finds and keeps the payloads of its modules, so that they are
-    not built in every run. Whoever sets it gives another directory whenever the modules, or Ansible, have changed.
+    not built in every run, and to which the bytecode of the controller's Python is added. Whoever sets it gives another
+    directory whenever the modules, Ansible or Python have changed.
 requirements:
   - ansible-core 2.19
 """
@@ -42,6 +43,7 @@ from typing import Any  # noqa: E402
 from ansible import constants as C  # noqa: E402
 from ansible.plugins.callback import CallbackBase  # noqa: E402
 from ansible_collections.wcp360.hosting.plugins.plugin_utils.armed import taken  # noqa: E402
+from ansible_collections.wcp360.hosting.plugins.plugin_utils.bytecode import add_bytecode  # noqa: E402
 from ansible_collections.wcp360.hosting.plugins.plugin_utils.outcomes_file import OutcomesFile  # noqa: E402
 
 STEPS = "wcp360.hosting.steps"
@@ -61,7 +63,8 @@ class CallbackModule(CallbackBase):
         super().__init__(*args, **kwargs)
         self._kill_at = os.environ.get(KILL_VARIABLE, "")
         self._file = OutcomesFile()
-        _keep_payloads(os.environ.get(PAYLOADS_VARIABLE, ""))
+        self._payloads = os.environ.get(PAYLOADS_VARIABLE, "")
+        _keep_payloads(self._payloads)
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
         """End this process where a crash test asks for it."""
@@ -97,6 +100,8 @@ class CallbackModule(CallbackBase):
             totals[host] = {key: summary[key] for key in ("ok", "changed", "failures", "unreachable")}
         self._file.write({"stats": totals})
         self._file.sync()
+        if self._payloads:
+            add_bytecode(self._payloads)
 
     def _record(self, result: Any, **state: bool) -> None:
         data = result.result

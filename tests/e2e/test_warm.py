@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import io
 import logging
 import os
+import pickle
 import re
 import shutil
 import signal
@@ -12,6 +15,7 @@ import subprocess
 import tempfile
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -162,6 +166,17 @@ def test_both_ways_give_the_same(
         ssh_host.run(f"mkdir -p {home}")
         results.append(observed(executor, text, monkeypatch, check=check, **node))
     assert results[0] == results[1]
+
+
+def test_payloads_are_kept_with_bytecode(plain: Executor) -> None:
+    assert broken(execute(plain, "first")) == ""
+    (kept,) = (plain.state_dir / "payloads").glob("*/*toy_items*.bytecode")
+    before = kept.with_suffix("").stat()
+    payload = pickle.loads(kept.with_suffix("").read_bytes())
+    names = zipfile.ZipFile(io.BytesIO(base64.b64decode(payload.zip_data))).namelist()
+    assert {f"{name}c" for name in names if name.endswith(".py")} <= set(names)
+    assert broken(execute(plain, "second")) == ""
+    assert kept.with_suffix("").stat().st_mtime_ns == before.st_mtime_ns
 
 
 def test_a_run_is_found_and_told_from_the_parent(warm: Executor) -> None:
