@@ -7,7 +7,7 @@ BIN := .venv/bin
 DIGEST := $(shell cksum pyproject.toml | cut -d' ' -f1)
 INSTALLED := .venv/.installed-$(DIGEST)
 TOOLS := .venv/.tools-$(DIGEST)
-DATABASE_PACKAGES := pg_ctlcluster=postgresql
+TEST_PACKAGES := pg_ctlcluster=postgresql cc=build-essential
 HOST_PACKAGES := runc=runc podman=podman debootstrap=debootstrap ssh-keygen=openssh-client
 # For example: make test PYTEST_ARGS='-m "not hosts"'
 # Two at a time: the tests wait for hosts more than they compute. A file stays with one worker, for its fixtures.
@@ -32,17 +32,18 @@ demo: $(INSTALLED) ## a tenant and its site on this machine: previewed, applied,
 demo-clean: $(INSTALLED) ## remove what the demo made, and nothing else
 	@$(BIN)/python -m wcp360.cli.demo --clean
 
-test: $(TOOLS) ## all tests; makes real hosts where it can and says what it leaves out where it cannot
+.PHONY: ready-for-tests
+ready-for-tests: $(TOOLS)
 	@command -v docker >/dev/null 2>&1 && docker info >/dev/null 2>&1 || .ci/ensure-packages $(HOST_PACKAGES) || true
-	@.ci/ensure-packages $(DATABASE_PACKAGES) || true
+	@.ci/ensure-packages $(TEST_PACKAGES) || true
 	@$(BIN)/python tests/hosts/hosts.py collections >/dev/null
 	@if $(BIN)/python tests/hosts/hosts.py doctor; then $(BIN)/python tests/hosts/hosts.py build; fi
+
+test: ready-for-tests ## all tests; makes real hosts where it can and says what it leaves out where it cannot
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 # Hours, where nothing is said: WCP360_SOAK_SEQUENCES=20 is a short one, WCP360_SEED repeats one.
-soak: $(TOOLS) ## the long random campaigns; prints their seeds and what they did
-	@$(BIN)/python tests/hosts/hosts.py collections >/dev/null
-	@$(BIN)/python tests/hosts/hosts.py doctor && $(BIN)/python tests/hosts/hosts.py build
+soak: ready-for-tests ## the long random campaigns; prints their seeds and writes docs/soak.md
 	@PATH="$(CURDIR)/$(BIN):$$PATH" WCP360_SOAK=1 $(BIN)/python -m pytest -m soak -s $(SOAK_ARGS)
 
 CHECKS := check-format check-lint check-types check-imports check-yaml check-ansible
@@ -76,9 +77,7 @@ docs: $(TOOLS) ## write docs/operations.md and the tables of the roles anew from
 	$(BIN)/python -m wcp360.api.docs > docs/operations.md
 	$(BIN)/python -m tests.ecosystem.role_tables
 
-benchmarks: $(TOOLS) ## measure, and write docs/benchmarks.md (BENCH='change scale' for some of them)
-	@$(BIN)/python tests/hosts/hosts.py collections >/dev/null
-	@$(BIN)/python tests/hosts/hosts.py build >/dev/null
+benchmarks: ready-for-tests ## measure, and write docs/benchmarks.md (BENCH='change scale' for some of them)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python benchmarks/run.py $(BENCH)
 
 clean-hosts: ## remove every test host that this checkout started

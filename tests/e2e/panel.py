@@ -76,9 +76,9 @@ class Panel:
         """Run the CLI with --json and return what it printed."""
         return json.loads(self.run(*words, "--json", stdin=stdin, check=check).stdout)
 
-    def start(self) -> None:
-        """Start the server and wait until it is ready."""
-        environment = self.environment | {"WCP360_FAULT": f"@{self.fault}"}
+    def start(self, more: dict[str, str] | None = None) -> None:
+        """Start the server, with ``more`` in its environment, and wait until it is ready."""
+        environment = self.environment | {"WCP360_FAULT": f"@{self.fault}"} | (more or {})
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [WCP360, "serve"], env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL

@@ -1,4 +1,4 @@
-"""A server in trouble: killed runs, refused configurations, no connection, full and read-only disks, here and there.
+"""A server in trouble: killed runs, refused configurations, no connection, full disks, wrong clocks, here and there.
 
 A watcher on the node sees a whole configuration and a served neighbour at every instant. What waits says for what, and
 is done when the cause is gone. `make soak` does more of each; WCP360_SEED draws others.
@@ -14,6 +14,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -339,6 +340,40 @@ def fill_here(filler: Any) -> None:
     with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
         while True:
             file.write(bytes(4096))
+
+
+@pytest.fixture(scope="module")
+def wrong_clock(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A library that has the programs that it is preloaded into see a wrong time of day."""
+    library = tmp_path_factory.mktemp("clock") / "wrong_clock.so"
+    source = Path(__file__).with_name("wrong_clock.c")
+    subprocess.run(["cc", "-shared", "-fPIC", "-Wall", "-Werror", "-o", library, source], check=True)
+    return library
+
+
+def test_a_clock_that_is_60_days_off_keeps_nothing_waiting(
+    world: World, wrong_clock: Path, tell: Callable[[str], None]
+) -> None:
+    """The panel's clock is wrong while it works and while something waits, and right again when that is to be done."""
+    tell(f"{TROUBLES} times each")
+    panel = world.panel
+    for days in (60, -60) * TROUBLES:
+        panel.stop()
+        panel.start({"LD_PRELOAD": str(wrong_clock), "WRONG_CLOCK": str(days * 86_400)})
+        change, target = world.move()
+        world.succeeded(change)
+        assert world.leads_to() == target
+        away(world)
+        try:
+            change, target = world.move()
+            world.waits(change, "could not be reached")
+            panel.stop()
+        finally:
+            back(world)
+        panel.start()
+        world.succeeded(change)
+        assert world.leads_to() == target
+    assert panel.json("audit", "verify")["intact"] is True
 
 
 def test_after_all_of_that_nothing_is_open(world: World) -> None:
