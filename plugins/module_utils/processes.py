@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import time
 from collections.abc import Iterator
 
+#: Asks for the user namespace that owns another one (ioctl_ns(2); the number is in linux/nsfs.h).
+NS_GET_USERNS = 0xB701
 #: Where our ``instances`` module keeps the pid of a master that it started without a service manager.
 INSTANCE_PIDS = "/run/wcp360/instances"
 #: Where systemd keeps a tenant's instance, below its own root. The whole path counts: a tenant with a service manager
@@ -17,10 +20,12 @@ UNIT_GROUP = "/wcp360.slice/wcp360-{name}.slice/wcp360-php@{name}.service"
 def user_processes(uid: int, spare: str = "") -> list[int]:
     """Return the pids with ``uid`` as any of their user ids, without zombies and without PHP instance ``spare``.
 
-    What belongs to a PHP-FPM instance is stopped by the role that started it, which knows how.
+    What belongs to a PHP-FPM instance is stopped by the role that started it, which knows how. What runs in a container
+    of the machine's root has the uid of somebody there.
     """
     session = _instance_session(spare) if spare else 0
-    return [pid for pid in _pids() if _belongs(pid, uid) and not (spare and _in_instance(pid, spare, session))]
+    found = [pid for pid in _pids() if _belongs(pid, uid) and not (spare and _in_instance(pid, spare, session))]
+    return [pid for pid in found if not _in_container(pid)]
 
 
 def end_processes(uid: int, spare: str = "", patience: float = 10.0) -> list[int]:
@@ -29,7 +34,7 @@ def end_processes(uid: int, spare: str = "", patience: float = 10.0) -> list[int
     while pids := user_processes(uid, spare):
         if time.monotonic() > deadline:
             return pids
-        if spare:
+        if spare or any(_in_container(pid) for pid in _pids() if _belongs(pid, uid)):
             _kill_each(pids)
         else:
             _kill_all_of(uid)
@@ -68,6 +73,32 @@ def _belongs(pid: int, uid: int) -> bool:
     status = _read(f"/proc/{pid}/status")
     fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
     return str(uid) in fields.get("Uid", "").split() and not fields.get("State", "").startswith(("Z", "X"))
+
+
+def _in_container(pid: int) -> bool:
+    """Tell whether root put ``pid`` into a PID namespace, as container engines do.
+
+    One that a tenant made for itself is owned by a user namespace of the tenant's (pid_namespaces(7)).
+    """
+    try:
+        if _same("/proc/self/ns/pid", f"/proc/{pid}/ns/pid"):
+            return False
+        namespace = os.open(f"/proc/{pid}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            owner = fcntl.ioctl(namespace, NS_GET_USERNS)
+        finally:
+            os.close(namespace)
+        try:
+            return _same("/proc/self/ns/user", owner)
+        finally:
+            os.close(owner)
+    except OSError:  # it has ended, or the owner is none that root here may see
+        return False
+
+
+def _same(path: str, other: str | int) -> bool:
+    here, there = os.stat(path), os.stat(other)
+    return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
 
 
 def _in_instance(pid: int, name: str, session: int) -> bool:
