@@ -10,8 +10,9 @@ TOOLS := .venv/.tools-$(DIGEST)
 TEST_PACKAGES := pg_ctlcluster=postgresql cc=build-essential
 HOST_PACKAGES := runc=runc podman=podman debootstrap=debootstrap ssh-keygen=openssh-client
 # For example: make test PYTEST_ARGS='-m "not hosts"'
-# Two at a time: the tests wait for hosts more than they compute. A file stays with one worker, for its fixtures.
-PYTEST_ARGS ?= --numprocesses 2 --dist loadfile
+# Three at a time: the tests wait for hosts as much as they compute. A file stays with one worker, for its fixtures, and those
+# that take long come first.
+PYTEST_ARGS ?= --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20

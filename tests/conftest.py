@@ -1,4 +1,4 @@
-"""What all tests share: real hosts, and the collection under the name by which Ansible imports it."""
+"""What all tests share: real hosts, the collection as Ansible imports it, and what Ansible packs for a node."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
+
+from wcp360.engine.payloads import PAYLOADS_VARIABLE, keep_payloads
 
 ROOT = Path(__file__).parents[1]
 
@@ -26,7 +28,23 @@ def _importable_collection() -> Path:
     return base
 
 
+def _keep_payloads() -> str:
+    """Return a directory in which the roles' tests keep what Ansible packs for a node: half of their time otherwise."""
+    base = Path(tempfile.mkdtemp(prefix="wcp360-payloads-"))
+    atexit.register(shutil.rmtree, base, ignore_errors=True)
+    return str(keep_payloads(base, ROOT))
+
+
 sys.path.insert(0, str(_importable_collection()))
+# The workers of pytest-xdist take it over from the process that starts them.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ[PAYLOADS_VARIABLE] = _keep_payloads()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put files that need hosts first: they take long, and short ones at the end keep all workers busy."""
+    long = {item.path for item in items if item.get_closest_marker("hosts")}
+    items.sort(key=lambda item: item.path not in long)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

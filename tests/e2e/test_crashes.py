@@ -112,8 +112,7 @@ def ready(panel: Panel, ssh_host: Host) -> Iterator[Panel]:
     panel.run("domain", "create", "first.test", "--tenant", "crash")
     yield panel
     panel.disarm()
-    for tenant in panel.json("tenant", "list")["items"]:
-        panel.run("tenant", "delete", tenant["name"], "--purge", "--yes")
+    panel.delete_tenants()
     panel.run("module", "remove", "webserver", "--node", "web1", "--yes")
     panel.run("node", "delete", "web1", "--yes")
 

@@ -56,8 +56,7 @@ def served(panel: Panel, ssh_host: Host) -> Iterator[Host]:
     change = panel.json("change", "create", "-", stdin=json.dumps({"operations": operations()}))
     assert change["status"] == "succeeded", change["reason"]
     yield ssh_host
-    for name in [*values("username"), OWNER]:
-        panel.run("tenant", "delete", name, "--purge", "--yes")
+    panel.delete_tenants()
     panel.run("node", "delete", "web1", "--yes")
 
 

@@ -27,7 +27,7 @@ from tests.soak import LONGER_IN_SOAK, SOAK
 
 pytestmark = [pytest.mark.hosts, pytest.mark.timeout(3 * 3600), *LONGER_IN_SOAK]
 SEED = os.environ.get("WCP360_SEED", "4711")
-KILLS, INVALID, LOST, TROUBLES = (100, 50, 20, 10) if SOAK else (8, 5, 5, 1)
+KILLS, INVALID, LOST, TROUBLES = (100, 50, 20, 10) if SOAK else (5, 5, 5, 1)
 NUMBERS = itertools.count(1)
 TREE = "/etc/nginx/wcp360"
 # What is checked is given by name, for a list of files may be older than the link that they are reached by.
@@ -115,8 +115,7 @@ def world(ssh_host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         made.succeeded(made.sent("POST", "/changes", {"operations": tenants + sites}))
         yield made
         panel.disarm()
-        for name in names:
-            made.succeeded(made.sent("DELETE", f"/tenants/{name}?purge=true"))
+        panel.delete_tenants()
         panel.run("module", "remove", "webserver", "--node", "web1", "--yes")
         panel.run("node", "delete", "web1", "--yes")
     finally:

@@ -191,6 +191,7 @@ class Node:
             "ANSIBLE_SSH_ARGS": f"-o UserKnownHostsFile={self.directory}/known_hosts -o IdentitiesOnly=yes "
             f"-o HostName={self.host.address} -o ControlMaster=auto -o ControlPersist=30",
             "WCP360_OUTCOMES_FILE": str(outcomes),
+            "WCP360_PAYLOADS": os.environ["WCP360_PAYLOADS"],
         }
 
 

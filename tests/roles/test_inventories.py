@@ -77,7 +77,9 @@ def test_one_node_is_previewed_and_then_serves(new_host: Callable[..., Host], tm
         "LANG": "C.UTF-8",
         "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
         "ANSIBLE_CALLBACKS_ENABLED": "wcp360.hosting.outcomes",
+        "ANSIBLE_PIPELINING": "1",
         "WCP360_OUTCOMES_FILE": str(tmp_path / "outcomes"),
+        "WCP360_PAYLOADS": os.environ["WCP360_PAYLOADS"],
     }
     for more in (["--check"], [], ["--check"]):
         (tmp_path / "outcomes").unlink(missing_ok=True)
