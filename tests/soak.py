@@ -19,6 +19,7 @@ import pytest
 SOAK = os.environ.get("WCP360_SOAK") == "1"
 # For tests that CI runs as well, only shorter.
 LONGER_IN_SOAK = [pytest.mark.soak] if SOAK else []
+WARM = " (warm)" if os.environ.get("WCP360_TEST_WARM") == "1" else ""
 PAGE = Path(__file__).parents[1] / "docs" / "soak.md"
 HEAD = """# Soak
 
@@ -67,7 +68,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Take up how a part of a test ended."""
     if not SOAK or "soak" not in report.keywords:
         return
-    campaign = _campaigns[report.nodeid.partition("[")[0]]
+    campaign = _campaigns[report.nodeid.partition("[")[0] + WARM]
     campaign.seconds += report.duration
     if report.when == "call" or not report.passed:
         campaign.outcomes[report.outcome] += 1

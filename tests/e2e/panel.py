@@ -36,6 +36,10 @@ def wait_for(what: str, ready: Callable[[], Any], seconds: float = CHANGE_SECOND
     raise AssertionError(f"Waited {seconds} seconds in vain for {what}.")
 
 
+# All tests of a whole panel, with runs that start from a warm parent.
+WARM = os.environ.get("WCP360_TEST_WARM") == "1"
+
+
 class Panel:
     """One installation of WCP360 in a directory."""
 
@@ -52,6 +56,7 @@ class Panel:
             "WCP360_ENGINE__SWEEP": "1",
             "WCP360_ENGINE__LEASE": "5",
             "WCP360_ENGINE__RETRY": "0.5",
+            "WCP360_ENGINE__WARM": "true" if WARM else "false",
             "NO_COLOR": "1",
         }
 

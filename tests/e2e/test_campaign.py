@@ -28,6 +28,7 @@ from tests.e2e.conftest import node_create
 from tests.e2e.panel import Panel, descendants, wait_for
 from tests.hosts.fixtures import Host
 from tests.soak import LONGER_IN_SOAK, SOAK
+from wcp360.engine.remnants import marked
 
 pytestmark = [pytest.mark.hosts, pytest.mark.timeout(8 * 3600), *LONGER_IN_SOAK]
 KILLS = int(os.environ.get("WCP360_CAMPAIGN_KILLS", "2000" if SOAK else "10"))
@@ -192,9 +193,17 @@ class Killer:
             assert panel.process is not None
             mine = [pid for pid in descendants(panel.process.pid) if f"children {victim}" in command(pid)]
             return mine[-1:] if victim == "api" else mine[:1]
-        marks = {"ansible-playbook": ("ansible-playbook", f"{state}/runs/"), "ssh": ("ssh ", f"{state}/cp/")}[victim]
+        if victim == "ansible-playbook":  # by its name: a warm one shows its parent's command line
+            return [found.pid for found in marked(Path(state)) if name_of(found.pid) == victim[:15]]
         every = [int(name) for name in os.listdir("/proc") if name.isdigit()]
-        return [pid for pid in every if all(mark in command(pid) for mark in marks)]
+        return [pid for pid in every if all(mark in command(pid) for mark in ("ssh ", f"{state}/cp/"))]
+
+
+def name_of(pid: int) -> str:
+    """Return a process's name, of which the kernel keeps 15 characters."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip()
+    return ""
 
 
 def command(pid: int) -> str:
