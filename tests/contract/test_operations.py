@@ -410,6 +410,34 @@ def test_409(fresh: Panel, name: str, code: str) -> None:
     assert fresh.audit()[-1]["outcome"] == f"refused: {code}"
 
 
+@pytest.mark.parametrize(
+    "removals",
+    [
+        [
+            ("domain.delete", {"name": "acme.example"}),
+            ("tenant.delete", {"name": "acme"}),
+            ("module.remove", {"name": "webserver"}),
+        ],
+        [("tenant.delete", {"name": "acme"})],
+    ],
+)
+def test_a_removal_that_a_node_has_refused_is_tried_again(fresh: Panel, removals: list[tuple[str, Any]]) -> None:
+    for name, given in removals:
+        fresh.submit(name, **given)
+        settle(fresh, TargetStatus.FAILED)
+        assert not fresh.system.ledger.pending_nodes()
+        assert call(fresh, REGISTRY.operation(name), given).status == 202
+        settle(fresh)
+        assert call(fresh, REGISTRY.operation(name), given).status == 404
+
+
+def test_what_is_being_removed_takes_no_other_change(fresh: Panel) -> None:
+    fresh.submit("domain.delete", name="acme.example")
+    settle(fresh, TargetStatus.FAILED)
+    for name in ("domain.update", "domain.suspend", "domain.unsuspend", "domain.show"):
+        assert call(fresh, REGISTRY.operation(name), {"name": "acme.example"}).status == 404
+
+
 def test_the_tombstone_holds_the_name(fresh: Panel) -> None:
     """What is being removed is no longer shown as there, and its name is free only after the node let go."""
     fresh.submit("tenant.delete", name="acme")

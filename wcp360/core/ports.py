@@ -109,6 +109,9 @@ class State(Protocol):
     def get(self, ref: Ref) -> Resource:
         """Return the resource; raise NotFound where it does not exist or is being removed."""
 
+    def known(self, ref: Ref) -> Resource:
+        """Return the resource, also while it is being removed; raise NotFound where there is none."""
+
     def page(self, kind: str, query: Query | None = None, *, tenants: Tenants = None) -> Page[Any]:
         """Return a page of a list: rows of records, or Resource values of a kind of resources, tombstones included.
 

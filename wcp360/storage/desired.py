@@ -40,11 +40,16 @@ class DesiredPart(Part):
 
     def get(self, ref: Ref) -> Resource:
         """Return the resource; raise NotFound where it does not exist or is being removed."""
+        resource = self.known(ref)
+        if resource.life is Life.ABSENT:
+            raise NotFound(f"The {ref.kind} {ref.name!r} is being removed.")
+        return resource
+
+    def known(self, ref: Ref) -> Resource:
+        """Return the resource, also while it is being removed; raise NotFound where there is none."""
         resource = self.find(ref)
         if resource is None:
             raise NotFound(f"There is no {ref.kind} {ref.name!r}. Check the name.")
-        if resource.life is Life.ABSENT:
-            raise NotFound(f"The {ref.kind} {ref.name!r} is being removed.")
         return resource
 
     def of_tenant(self, tenant: str) -> list[Resource]:

@@ -95,8 +95,11 @@ def unsuspend_tenant(state: State, given: TenantKey, actor: Actor) -> None:
 
 
 def delete_tenant(state: State, given: TenantDelete, actor: Actor) -> None:
-    """Leave tombstones for the tenant and all that it owns; they hold the names until the nodes have let go."""
-    state.get(Ref(KIND, given.name))
+    """Leave tombstones for the tenant and all that it owns; they hold the names until the nodes have let go.
+
+    Where a node has refused a removal, it is tried again.
+    """
+    state.known(Ref(KIND, given.name))
     for owned in state.of_tenant(given.name):
         state.bury(owned.ref, purge=given.purge)
 

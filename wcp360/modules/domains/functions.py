@@ -29,7 +29,7 @@ WEBSERVER = "webserver"
 
 def owner(state: State, given: DomainKey) -> str | None:
     """Own an operation by the tenant that owns the domain; raise NotFound where there is none."""
-    return state.get(Ref(KIND, given.name)).tenant
+    return state.known(Ref(KIND, given.name)).tenant
 
 
 def new_owner(state: State, given: DomainCreate) -> str:
@@ -88,8 +88,7 @@ def unsuspend_domain(state: State, given: DomainKey, actor: Actor) -> None:
 
 
 def delete_domain(state: State, given: DomainDelete, actor: Actor) -> None:
-    """Leave a tombstone that holds the names until the node has let go."""
-    state.get(Ref(KIND, given.name))
+    """Leave a tombstone that holds the names until the node has let go; try again where it has refused."""
     state.bury(Ref(KIND, given.name), purge=given.purge)
 
 

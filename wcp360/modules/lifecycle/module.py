@@ -102,7 +102,9 @@ class Functions:
 
     def switch(self, state: State, given: ModuleKey, enabled: bool) -> None:
         """Enable or disable an installed module."""
-        state.put(self._installed(state, given).ref, ModuleSpec(module=given.name, node=given.node, enabled=enabled))
+        self._check(state, given)
+        ref = state.get(module_ref(given.name, given.node)).ref
+        state.put(ref, ModuleSpec(module=given.name, node=given.node, enabled=enabled))
 
     def enable(self, state: State, given: ModuleKey, actor: Actor) -> None:
         """Let new objects use the module again."""
@@ -114,7 +116,8 @@ class Functions:
 
     def remove(self, state: State, given: ModuleKey, actor: Actor) -> None:
         """Leave a tombstone, unless something still uses the module."""
-        found = self._installed(state, given)
+        self._check(state, given)
+        found = state.known(module_ref(given.name, given.node))
         users = _users(state, found.ref, given.node)
         if users:
             raise Conflict(
@@ -128,10 +131,6 @@ class Functions:
         if given.name not in self.services:
             raise NotFound(f"There is no module {given.name!r}; there are {', '.join(sorted(self.services))}.")
         state.get(Ref("node", given.node))
-
-    def _installed(self, state: State, given: ModuleKey) -> Resource:
-        self._check(state, given)
-        return state.get(module_ref(given.name, given.node))
 
     def _view(
         self, name: str, node: str, found: Resource | None, standing: tuple[str, str], objects: int = 0

@@ -145,7 +145,7 @@ def check_node(state: State, given: NodeKey, actor: Actor) -> None:
 def delete_node(state: State, given: NodeKey, actor: Actor) -> None:
     """Leave tombstones for the node and the modules on it, unless a tenant still lives there."""
     ref = Ref(KIND, given.name)
-    state.get(ref)
+    state.known(ref)
     there = _there(state, given.name)
     others = [str(other) for other in there if other.kind != MODULE]
     if others:
