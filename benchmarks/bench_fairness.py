@@ -63,8 +63,8 @@ def _ask(store: SqlStore, tenant: str, count: int) -> None:
 
 def waiting_beside(panel: Panel) -> None:
     """Print how long a domain takes to be there while an import is under way."""
-    panel.run("tenant", "create", "reseller", "--node", "web1")
-    panel.run("domain", "create", "first.test", "--tenant", "reseller")
+    panel.run("tenant", "create", "clicker", "--node", "web1")
+    panel.run("domain", "create", "first.test", "--tenant", "clicker")
     note(f"{IMPORT} tenants are imported")
     changes = []
     for start in range(0, IMPORT, MEMBERS):
@@ -76,7 +76,7 @@ def waiting_beside(panel: Panel) -> None:
     taken = []
     for number in range(REPEATS):
         start_one = time.monotonic()
-        panel.run("domain", "create", f"d{number}.test", "--tenant", "reseller")
+        panel.run("domain", "create", f"d{number}.test", "--tenant", "clicker")
         taken.append(time.monotonic() - start_one)
         note(f"domain {number}: {taken[-1]:.1f} s")
     under_way = any(panel.json("change", "show", change)["status"] == "pending" for change in changes)
