@@ -163,8 +163,9 @@ class Killer:
         order = [VICTIMS[number % len(VICTIMS)] for number in range(KILLS)]
         self.chance.shuffle(order)
         for number, victim in enumerate(order):
-            time.sleep(self.chance.uniform(0.1, 1.5))
-            wait_for(f"a living {victim} to kill", lambda victim=victim: self.kill(victim), 120)
+            # Long enough for some runs to end well: what is broken each time pauses longer and longer, up to minutes.
+            time.sleep(self.chance.uniform(0.1, 4))
+            wait_for(f"a living {victim} to kill", lambda victim=victim: self.kill(victim), 900)
             self.killed[victim] += 1
             if number % 50 == 49:
                 print(f"{number + 1} kills: {dict(self.killed)}", flush=True)
