@@ -29,7 +29,7 @@ def _importable_collection() -> Path:
 
 
 def _keep_payloads() -> str:
-    """Return a directory in which the roles' tests keep what Ansible packs for a node, instead of packing it in every run."""
+    """Return a directory for what Ansible packs for a node, so that the roles' tests do not pack it in every run."""
     base = Path(tempfile.mkdtemp(prefix="wcp360-payloads-"))
     atexit.register(shutil.rmtree, base, ignore_errors=True)
     return str(keep_payloads(base, ROOT))
