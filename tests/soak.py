@@ -1,6 +1,7 @@
 """Writes docs/soak.md from what the long campaigns did: what, when, with which versions, and how it ended.
 
-A campaign that was not run this time keeps its line of an earlier run. Loaded by `make soak` only (see conftest.py).
+A campaign that was not run this time keeps its line of an earlier run. Without WCP360_SOAK=1 (`make soak`)
+they are left out, and nothing is written.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.panel import WARM
+
 SOAK = os.environ.get("WCP360_SOAK") == "1"
 # For tests that CI runs as well, only shorter.
 LONGER_IN_SOAK = [pytest.mark.soak] if SOAK else []
-WARM = " (warm)" if os.environ.get("WCP360_TEST_WARM") == "1" else ""
 PAGE = Path(__file__).parents[1] / "docs" / "soak.md"
 HEAD = """# Soak
 
@@ -68,7 +70,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Take up how a part of a test ended."""
     if not SOAK or "soak" not in report.keywords:
         return
-    campaign = _campaigns[report.nodeid.partition("[")[0] + WARM]
+    campaign = _campaigns[report.nodeid.partition("[")[0] + (" (warm)" if WARM else "")]
     campaign.seconds += report.duration
     if report.when == "call" or not report.passed:
         campaign.outcomes[report.outcome] += 1

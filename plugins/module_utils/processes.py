@@ -23,23 +23,31 @@ def user_processes(uid: int, spare: str = "") -> list[int]:
     What belongs to a PHP-FPM instance is stopped by the role that started it, which knows how. What runs in a container
     of the machine's root has the uid of somebody there.
     """
-    session = _instance_session(spare) if spare else 0
-    found = [pid for pid in _pids() if _belongs(pid, uid) and not (spare and _in_instance(pid, spare, session))]
-    return [pid for pid in found if not _in_container(pid)]
+    return _ours(_all_of(uid), spare)
 
 
 def end_processes(uid: int, spare: str = "", patience: float = 10.0) -> list[int]:
     """Kill the processes of ``uid`` and return those that are still there after ``patience`` seconds."""
     deadline = time.monotonic() + patience
-    while pids := user_processes(uid, spare):
+    while pids := _ours(every := _all_of(uid), spare):
         if time.monotonic() > deadline:
             return pids
-        if spare or any(_in_container(pid) for pid in _pids() if _belongs(pid, uid)):
+        if spare or len(pids) < len(every):
             _kill_each(pids)
         else:
             _kill_all_of(uid)
         time.sleep(0.02)
     return []
+
+
+def _all_of(uid: int) -> list[int]:
+    return [pid for pid in _pids() if _belongs(pid, uid)]
+
+
+def _ours(pids: list[int], spare: str) -> list[int]:
+    session = _instance_session(spare) if spare else 0
+    mine = [pid for pid in pids if not (spare and _in_instance(pid, spare, session))]
+    return [pid for pid in mine if not _in_container(pid)]
 
 
 def _kill_each(pids: list[int]) -> None:

@@ -234,6 +234,7 @@ def test_suspended_pool_is_stopped_and_keeps_its_configuration(node: Node) -> No
     assert node.php(A, "echo 'awake';") == "awake"
     assert masters(node) == ["alpha"]
     assert "[beta]" in node.run("cat", "/etc/wcp360/php/current/beta.conf")
+    assert "boot" not in node.run("ls", "/var/lib/wcp360/php/beta").split()
     twice(node, A.pool(settings={"memory_limit": "96M"}), B.pool())
     assert node.php(B, "echo 'again';") == "again"
 
