@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator
 
@@ -19,8 +20,6 @@ BUSY = (
     "<?php $end = microtime(true) + (float) $_GET['s']; while (microtime(true) < $end) { usleep(1000); } echo 'whole';"
 )
 NOT_THERE = "cat: /proc/{}/cmdline: No such file or directory\n"
-# Workers end soon, so that masters become idle within a test's time.
-BRIEF = {"php_fpm_idle_timeout": 2}
 # Requests on the node itself, one after the other, while its master is stopped again and again.
 STOPS = """
 rm -f /root/enough /root/stops
@@ -44,13 +43,13 @@ def node(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     with NODES[request.param](f"php-life-{request.param}-{os.getpid()}", tmp_path_factory.mktemp("node")) as started:
         for tenant in (A, B):
             started.add(tenant)
-        outcome = started.converge([A.pool(), B.pool()], **BRIEF)
+        outcome = started.converge([A.pool(), B.pool()])
         assert not any(item["failed"] for item in outcome.items), outcome.output
         yield started
 
 
 def converge(node: Node, *pools: dict, check: bool = False, **more: object):
-    return node.converge(list(pools), check=check, php_fpm_server_state="unmanaged", **BRIEF, **more)
+    return node.converge(list(pools), check=check, php_fpm_server_state="unmanaged", **more)
 
 
 def twice(node: Node, *pools: dict):
@@ -70,6 +69,11 @@ def masters(node: Node) -> list[str]:
 
 def master_of(node: Node, tenant: Tenant) -> str:
     return node.run("pgrep", "-u", tenant.name, "-f", "php-fpm: master").strip()
+
+
+def idle(node: Node, seconds: int) -> None:
+    program = "/usr/local/lib/wcp360/php_idle.py"
+    node.run("python3", "-I", program, str(seconds), "/var/lib/wcp360/php", "/run/wcp360-php-idle.json")
 
 
 def test_both_run_as_themselves(node: Node) -> None:
@@ -95,21 +99,38 @@ def test_new_master_starts_on_demand_and_stops_when_idle(node: Node) -> None:
         assert node.php(A, "echo 'awake';") == "awake"
         return
     assert node.php(A, "echo 'awake';") == "awake"
-    waiting = node.begin(A, node.script(A, "busy.php", BUSY), "s=15")
+    waiting = node.begin(A, node.script(A, "slow.php", "<?php sleep(8); echo 'whole';"))
+    assert node.php(B, "echo 'awake';") == "awake"
     time.sleep(1)
-    idle = ["python3", "-I", "/usr/local/lib/wcp360/php_idle.py", "0", "/run/wcp360-php-idle.json"]
-    node.run(*idle)
-    # One has a request, the other may have a worker that is kept for a while.
-    assert "alpha" in masters(node)
-    time.sleep(5)
-    node.run(*idle)
-    assert masters(node) == ["alpha"]
+    idle(node, 0)
+    assert masters(node) == ["alpha"], "One has a request that does nothing, the other has an idle worker."
     assert waiting.communicate(timeout=30)[0].strip() == "whole"
     assert converge(node, A.pool(), B.pool()).changes() == []
     assert masters(node) == ["alpha"], "Asking woke a master up."
     assert node.php(B, "echo 'woken';") == "woken"
     assert "active" in node.run("systemctl", "is-active", "wcp360-php-idle.timer")
     node.run("rm", "/run/wcp360-php-idle.json")
+
+
+def test_master_that_answered_between_two_looks_is_not_idle(node: Node) -> None:
+    for tenant in (A, B):
+        assert node.php(tenant, "echo 'awake';") == "awake"
+    if not has_systemd(node):  # masters stay, as doctor says
+        assert masters(node) == ["alpha", "beta"]
+        return
+    idle(node, 3)
+    time.sleep(4)
+    assert node.php(A, "echo 'awake';") == "awake"
+    idle(node, 3)
+    assert masters(node) == ["alpha"]
+    node.run("rm", "/run/wcp360-php-idle.json")
+
+
+def test_workers_stay_until_their_master_is_stopped(node: Node) -> None:
+    # PHP-FPM's own end of the last idle worker loses the request that comes at that moment.
+    shown = node.run("sh", "-c", "/usr/sbin/php-fpm* -tt --fpm-config /etc/wcp360/php/current/alpha.conf 2>&1")
+    seconds = int(re.search(r"process_idle_timeout = (\d+)", shown)[1])
+    assert seconds > 600 + 2 * 60 + 10, "A master is stopped after two looks of the timer at worst."
 
 
 def test_no_request_is_lost_while_masters_are_stopped(node: Node) -> None:
