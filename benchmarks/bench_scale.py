@@ -39,7 +39,7 @@ FACTS = {"distribution": "debian", "distribution_version": "12", "ipv6": True, "
 PER_TENANT = max(1, DOMAINS // TENANTS)
 # What a run has Nginx read: the staged configuration when it predicts and when it does, the real one at the reload.
 READS = 3
-IDLE = "python3 -I /usr/local/lib/wcp360/php_idle.py 0 /run/wcp360-php-idle.json"
+IDLE = "python3 -I /usr/local/lib/wcp360/php_idle.py 0 /var/lib/wcp360/php /run/wcp360-php-idle.json"
 LOOPS = """
 - hosts: all
   gather_facts: false

@@ -22,6 +22,10 @@ description:
     For crash tests, E(WCP360_KILL_AT=task:NAME) ends the process with SIGKILL when the task NAME starts for real, and
     E(WCP360_KILL_AT=predicted:NAME) when it starts in check mode.
   - >-
+    E(WCP360_GATE) names two pipes of a program that has a play predict first. Before the first task that is neither in
+    check mode nor in a play with the variable C(wcp360_predicts) it is asked by a line to the pipe with C(.ask) behind
+    its name. The play goes on only when the answer in the one with C(.answer), a JSON object, has an empty C(reason).
+  - >-
     E(WCP360_PAYLOADS) names a directory in which Ansible finds and keeps the payloads of its modules, so that they are
     not built in every run, and to which the bytecode of the controller's Python is added. Whoever sets it gives another
     directory whenever the modules, Ansible or Python have changed.
@@ -36,6 +40,7 @@ EXAMPLES = """
 """
 
 import contextlib  # noqa: E402
+import json  # noqa: E402
 import os  # noqa: E402
 import signal  # noqa: E402
 from typing import Any  # noqa: E402
@@ -47,12 +52,13 @@ from ansible_collections.wcp360.hosting.plugins.plugin_utils.bytecode import add
 from ansible_collections.wcp360.hosting.plugins.plugin_utils.outcomes_file import OutcomesFile  # noqa: E402
 
 STEPS = "wcp360.hosting.steps"
+GATE_VARIABLE = "WCP360_GATE"
 KILL_VARIABLE = "WCP360_KILL_AT"
 PAYLOADS_VARIABLE = "WCP360_PAYLOADS"
 
 
 class CallbackModule(CallbackBase):
-    """Append outcomes, and die on request."""
+    """Append outcomes, wait at the gate, and die on request."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "aggregate"
@@ -62,18 +68,26 @@ class CallbackModule(CallbackBase):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._kill_at = os.environ.get(KILL_VARIABLE, "")
+        self._gate = os.environ.get(GATE_VARIABLE, "")
+        self._predicts = False
         self._file = OutcomesFile()
         self._payloads = os.environ.get(PAYLOADS_VARIABLE, "")
         _keep_payloads(self._payloads)
 
+    def v2_playbook_on_play_start(self, play: Any) -> None:
+        """Remember whether the play only predicts, though a task of it that only looks may be no check."""
+        self._predicts = play.get_vars().get("wcp360_predicts") is True
+
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
-        """End this process where a crash test asks for it."""
+        """Ask before the first task that does something; end this process where a crash test asks for it."""
+        if self._gate and not (task.check_mode or self._predicts):
+            self._pass()
         name = f"{'predicted' if task.check_mode else 'task'}:{task.name}"
         if self._kill_at == name or taken(lambda point: point == name) == f"kill:{name}":
             os.kill(os.getpid(), signal.SIGKILL)
 
     def v2_playbook_on_handler_task_start(self, task: Any) -> None:
-        """End this process where a crash test asks for it."""
+        """Treat a handler as any other task."""
         self.v2_playbook_on_task_start(task, False)
 
     def v2_runner_on_ok(self, result: Any) -> None:
@@ -103,6 +117,16 @@ class CallbackModule(CallbackBase):
         if self._payloads:
             add_bytecode(self._payloads)
 
+    def _pass(self) -> None:
+        try:
+            reason = _ask(self._gate)
+        except Exception as error:  # Ansible would only warn of it, and go on
+            reason = f"It could not be asked whether this may be done: {error}"
+        if reason:
+            self._display.error(reason)
+            raise SystemExit(1)
+        self._gate = ""
+
     def _record(self, result: Any, **state: bool) -> None:
         data = result.result
         if state.get("failed") and data.get("moved") and result.task.resolved_action == STEPS:
@@ -124,6 +148,14 @@ class CallbackModule(CallbackBase):
                 "diff": _gather([part for part in _parts(data) if part.get("changed")], "diff"),
             }
         )
+
+
+def _ask(gate: str) -> str:
+    """Return why the run must not go on, or an empty string."""
+    with open(f"{gate}.ask", "w", encoding="ascii") as question:
+        question.write("May this be done?\n")
+    with open(f"{gate}.answer", encoding="utf-8") as answer:
+        return str(json.loads(answer.readline())["reason"])  # the other side keeps the pipe open: it has no end
 
 
 def _keep_payloads(directory: str) -> None:

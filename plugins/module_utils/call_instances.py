@@ -49,6 +49,7 @@ ITEM = {
     "socket_unit": {"type": "str", "default": ""},
     "on_demand": {"type": "bool", "default": False},
     "boot_file": {"type": "path", "default": ""},
+    "unit_reload_signal": {"type": "str", "choices": ["HUP", "USR1", "USR2"]},
     "executable": {"type": "path"},
     "wait": {"type": "float"},
     "error_log": {"type": "path", "default": ""},

@@ -6,7 +6,6 @@ import os
 import re
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,10 +58,9 @@ def _plan_all(module: Any, manager: Any) -> list[Plan]:
     for plan in plans:
         _complete(plan, manager, params)
     sound = [plan for plan in plans if not plan.result.failed]
-    if sound and not module.check_mode:
-        # New limits in a unit file count from here on, also where nothing is started.
-        manager.prepare([plan.spec for plan in sound])
-    seen = manager.observe([plan.spec for plan in sound]) if sound else {}
+    # New limits in a unit file count from here on, also where nothing is started.
+    look = manager.observe if module.check_mode else manager.prepare
+    seen = look([plan.spec for plan in sound]) if sound else {}
     # Asking one that waits would start it; it reads what is on disk when it is needed.
     asked = [plan for plan in sound if plan.wanted and seen[plan.spec["id"]]["awake"]]
     answers = dict(zip([plan.spec["id"] for plan in asked], _in_parallel(_ask, asked), strict=True))
@@ -259,7 +257,10 @@ def _fail(result: ItemResult, message: str) -> None:
 
 
 def _in_parallel(work: Callable[[Any], Any], things: list[Any]) -> list[Any]:
-    if not things:
-        return []
+    if len(things) < 2:
+        return [work(thing) for thing in things]
+    # Most calls concern one service, and the import takes as long as asking it.
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(min(WORKERS, len(things))) as pool:
         return list(pool.map(work, things))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
-import io
 import os
 import socket
 from contextlib import suppress
@@ -31,7 +29,7 @@ def ask(spec: dict[str, Any], timeout: float = ANSWER_SECONDS) -> str:
             answer = _read_stamp(how["stamp"]["path"])
         else:
             return ""
-    except (OSError, http.client.HTTPException):
+    except OSError:
         return ""
     return answer if answer.isascii() and answer.isalnum() and len(answer) <= LONGEST_GENERATION else ""
 
@@ -74,4 +72,6 @@ def _ask_http(how: dict[str, Any], timeout: float) -> str:
     status, _dummy, header = answer.partition(b"\r\n")
     if not status.startswith(b"HTTP/1."):
         return ""
-    return (http.client.parse_headers(io.BytesIO(header)).get(how["header"]) or "").strip()
+    fields = (line.partition(b":") for line in header.split(b"\r\n"))
+    values = (value for name, _colon, value in fields if name.lower() == how["header"].lower().encode())
+    return next(values, b"").decode("latin-1").strip()

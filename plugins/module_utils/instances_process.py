@@ -37,8 +37,9 @@ class Processes:
         """Return per item id whether it is running, and whether something of it must still be stopped."""
         return {spec["id"]: self._state(spec) for spec in specs}
 
-    def prepare(self, specs: list[dict[str, Any]]) -> None:
-        """Nothing has to be read again."""
+    def prepare(self, specs: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        """Observe; nothing has to be read again."""
+        return self.observe(specs)
 
     def mark(self, specs: list[dict[str, Any]]) -> None:
         """Remember the ends of the log files, so that only newer lines count as last words."""

@@ -6,11 +6,12 @@ import contextlib
 import os
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ansible_collections.wcp360.hosting.plugins.module_utils.instances_words import printable, tail
 
+SYSTEMCTL = ("systemctl", "--quiet", "--no-ask-password")
 PROPERTIES = "Id,LoadState,ActiveState,UnitFileState,NeedDaemonReload"
 ENABLED = ("enabled", "enabled-runtime", "alias")
 UP = ("active", "reloading", "refreshing")
@@ -39,11 +40,13 @@ class Systemd:
         self._read_properties(units)
         return {spec["id"]: _judge([units[name] for name in _units(spec)], spec) for spec in specs}
 
-    def prepare(self, specs: list[dict[str, Any]]) -> None:
-        """Make systemd read the unit files where they changed since it did."""
-        seen = self.observe(specs).values()
-        if any(state["stale"] or state["missing"] for state in seen):
-            _systemctl("daemon-reload")
+    def prepare(self, specs: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        """Observe, after making systemd read the unit files where they changed since it did."""
+        seen = self.observe(specs)
+        if not any(state["stale"] or state["missing"] for state in seen.values()):
+            return seen
+        _run([*SYSTEMCTL, "daemon-reload"])
+        return self.observe(specs)
 
     def mark(self, specs: list[dict[str, Any]]) -> None:
         """Remember the ends of the log files, so that only newer lines count as last words."""
@@ -52,34 +55,37 @@ class Systemd:
 
     def enable(self, specs: list[dict[str, Any]]) -> dict[str, str]:
         """Have the units start at boot."""
-        _systemctl("enable", *[name for spec in specs if not spec.get("boot_file") for name in _at_boot(spec)])
+        _systemctl("enable", units=[name for spec in specs if not spec.get("boot_file") for name in _at_boot(spec)])
         return _with_boot_files(specs, _write)
 
     def disable(self, specs: list[dict[str, Any]]) -> dict[str, str]:
         """Have the units not start at boot."""
         # Without the reload that is part of it systemd would remember the old state, and what its targets want.
-        _systemctl("disable", *_all_units([spec for spec in specs if not spec.get("boot_file")]))
+        _systemctl("disable", units=_all_units([spec for spec in specs if not spec.get("boot_file")]))
         return _with_boot_files(specs, _unlink)
 
     def start(self, specs: list[dict[str, Any]]) -> dict[str, str]:
         """Start the units; the caller finds out by observing them which did."""
         units = _all_units(specs)
         # A unit that failed too often in a short time is refused until its counter is reset.
-        _systemctl("reset-failed", *units)
+        _systemctl("reset-failed", units=units)
         waiting = {spec["unit"] for spec in specs if spec.get("only_socket")}
-        _systemctl("start", *[name for name in units if name not in waiting])
+        _systemctl("start", units=[name for name in units if name not in waiting])
         return {}
 
     def reload(self, specs: list[dict[str, Any]]) -> dict[str, str]:
         """Have the services read their configuration again; the return code says nothing."""
-        _systemctl("reload", *[spec["unit"] for spec in specs])
+        for signal in sorted({spec["unit_reload_signal"] for spec in specs if spec.get("unit_reload_signal")}):
+            units = [spec["unit"] for spec in specs if spec.get("unit_reload_signal") == signal]
+            _systemctl("kill", "--kill-who=main", f"--signal={signal}", units=units)
+        _systemctl("reload", units=[spec["unit"] for spec in specs if not spec.get("unit_reload_signal")])
         return {}
 
     def stop(self, specs: list[dict[str, Any]]) -> dict[str, str]:
         """Stop the units, sockets first, so that no request starts the service again."""
         units = [spec["socket_unit"] for spec in specs if spec["socket_unit"]] + [spec["unit"] for spec in specs]
-        _systemctl("stop", *units)
-        _systemctl("reset-failed", *units)
+        _systemctl("stop", units=units)
+        _systemctl("reset-failed", units=units)
         return {}
 
     def forget(self, specs: list[dict[str, Any]]) -> None:
@@ -179,7 +185,7 @@ def _stop_empty_slices(units: list[str]) -> None:
             return
         found = [unit for unit in _show("Id,Slice,SliceOf", *sorted(slices)) if "SliceOf" in unit]
         empty = [unit for unit in found if not busy & set(unit["SliceOf"].split())]
-        _systemctl("stop", *[unit["Id"] for unit in empty])
+        _systemctl("stop", units=[unit["Id"] for unit in empty])
         slices = {unit.get("Slice", "") for unit in empty} - COMMON_SLICES
 
 
@@ -189,10 +195,10 @@ def _busy() -> set[str]:
     return {line.split()[0] for line in _run(["systemctl", "list-units", *words]).splitlines() if line.strip()}
 
 
-def _systemctl(verb: str, *units: str) -> None:
+def _systemctl(*words: str, units: Sequence[str]) -> None:
     # Return codes are not looked at: what counts is what the units are afterwards.
-    if units or verb == "daemon-reload":
-        _run(["systemctl", "--quiet", "--no-ask-password", verb, *(["--", *units] if units else [])])
+    if units:
+        _run([*SYSTEMCTL, *words, "--", *units])
 
 
 def _run(argv: list[str]) -> str:

@@ -4,30 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import os
 import time
-from collections.abc import Iterable
 from typing import Any
 
 from ansible_collections.wcp360.hosting.plugins.module_utils.items import ItemResult
 
 HEADER = "X-Wcp360-Site"
-IPV6_PROOF = "/proc/net/if_inet6"
 # One request; the whole wait is the module's own timeout.
 REQUEST_SECONDS = 5.0
 PAUSE_SECONDS = 0.02
-
-
-def usable(addresses: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Return the addresses that this machine can have, and those that are left out because it has no IPv6."""
-    ipv6 = os.path.exists(IPV6_PROOF) and _has_lines(IPV6_PROOF)
-    kept = [address for address in addresses if ipv6 or ":" not in address]
-    return kept, [address for address in addresses if address not in kept]
-
-
-def _has_lines(path: str) -> bool:
-    with open(path, encoding="ascii", errors="replace") as stream:
-        return bool(stream.readline())
 
 
 class Prober:

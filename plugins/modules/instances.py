@@ -58,6 +58,12 @@ options:
             thousands. Left out, systemd's own enablement is used.
         type: path
         default: ""
+      unit_reload_signal:
+        description:
+          - Signal without SIG for the unit's main process, by which it reads its configuration again. For a unit whose
+            own command to reload reads all of it once more before, as Nginx's does. Left out, systemd reloads the unit.
+        type: str
+        choices: [HUP, USR1, USR2]
       executable:
         description: The program. Where it is missing check mode predicts and says that it could not ask.
         type: path

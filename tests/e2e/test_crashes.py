@@ -30,7 +30,6 @@ SEED = os.environ.get("WCP360_SEED", "4711")
 # Points in Ansible's own process, which can only be killed: it swallows what a callback plugin raises.
 TASKS = (
     "predicted:Converge what belongs to tenants",
-    "task:Ask whether what was predicted may be done",
     "task:Converge what belongs to tenants",
 )
 # What only taking something away, or a dry run, comes to.

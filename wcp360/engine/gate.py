@@ -1,6 +1,6 @@
 """The gate: a run has predicted what it will do, and waits for the engine's word before it does it.
 
-Ansible asks through one named pipe in the run's private directory and reads the answer from another.
+Our callback plugin asks through one named pipe in the run's private directory and reads the answer from another.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ READERS = frozenset(
         "slurp",
         "find",
     )
-) | frozenset({"ansible.builtin.getent", "ansible.builtin.import_role", "wcp360.hosting.gate", "wcp360.hosting.steps"})
+) | frozenset({"ansible.builtin.getent", "ansible.builtin.import_role", "wcp360.hosting.steps"})
 # Tasks of the server level that change something and have no way to say what.
 SILENT = frozenset(f"ansible.builtin.{name}" for name in ("group", "service", "systemd_service", "uri"))
 # What a skipped task says that had nothing to do: none, or a loop of which every element was left out.

@@ -97,6 +97,7 @@ class PrivateDirectory:
             "LC_ALL": "C.UTF-8",
             "PATH": SEARCH_PATH,
             "TMPDIR": str(self.path / "tmp"),
+            "WCP360_GATE": str(self.gate),
             "WCP360_OUTCOMES_FILE": str(self.outcomes),
             "WCP360_RUN": self.run_id,
         }

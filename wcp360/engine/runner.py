@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import ptyprocess
 from ansible_runner.config.runner import RunnerConfig
 from ansible_runner.runner import Runner
 from ansible_runner.utils import get_callback_dir
@@ -32,6 +33,9 @@ TENANTS = Path("playbooks/tenants.yml")
 # How often ansible-runner looks whether it shall stop, in seconds.
 LOOK = 0.25
 TAIL = 2000
+# ptyprocess pauses 0.1 s after it has closed a terminal, for a process that has not ended; by then ansible-runner has
+# waited for its own.
+ptyprocess.PtyProcess.delayafterclose = property(lambda self: 0.0, lambda self, value: None)
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 
 Progress = Callable[[dict[str, Any]], None]
@@ -156,7 +160,7 @@ class _Config(RunnerConfig):  # type: ignore[misc]
             ident=private.run_id,
             playbook=str(private.collection / playbook),
             inventory=str(private.inventory),
-            extravars={"wcp360_request_file": str(private.request), "wcp360_gate": str(private.gate)},
+            extravars={"wcp360_request_file": str(private.request)},
             cmdline="--diff --check" if check else "--diff",
             timeout=max(1, int(timeout)),
             quiet=True,

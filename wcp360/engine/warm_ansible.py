@@ -70,6 +70,8 @@ PLUGINS = {
     "strategy": ("linear", "free"),
     "vars": ("host_group_vars",),
 }
+# Of these every run loads all there are, to have read what their documentation says of settings.
+ALL_OF = ("connection", "shell", "become", "callback")
 
 
 class Unfit(Exception):
@@ -124,6 +126,8 @@ def preload(inputs: Inputs) -> Preloaded:
     for kind, names in PLUGINS.items():
         for name in names:
             loaders[kind].get(name, class_only=True)
+    for kind in ALL_OF:
+        list(loaders[kind].all(class_only=True))
     for loader in loaders.values():
         loader._clear_caches()
     _keep_parsed_metadata()

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import ptyprocess
 import pytest
 
 from tests.unit.engine.toy import make_collection
@@ -56,6 +57,16 @@ def test_hostile_values_arrive_as_they_are_and_run_nothing(executor: Executor) -
     assert (executor.state_dir.parent / "home" / "demo").read_text() == text + "\n"
     assert not mark.exists()
     assert predicted(execute(executor, text).report) == []
+
+
+def test_no_run_pauses_after_its_end(executor: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(ptyprocess.ptyprocess.time, "sleep", pauses.append)  # the module, so everybody's
+    delays = vars(ptyprocess.PtyProcess)["delayafterclose"]
+    process = ptyprocess.PtyProcess.spawn(["true"])
+    process.wait()
+    process.close()
+    assert isinstance(delays, property) and pauses == [0.0]
 
 
 def test_check_mode_writes_nothing_and_predicts(executor: Executor) -> None:

@@ -9,6 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from wcp360.engine.gate import Gate
+
 COLLECTIONS = next(path for path in map(Path, sys.path) if (path / "ansible_collections/wcp360/hosting").exists())
 PLAY = """
 - hosts: localhost
@@ -25,8 +29,29 @@ PLAY = """
 """
 
 
-def run(tmp_path: Path, **more: str) -> tuple[int, list[dict[str, Any]]]:
-    (tmp_path / "play.yml").write_text(PLAY)
+GATED = """
+- hosts: localhost
+  gather_facts: false
+  check_mode: true
+  vars: {wcp360_predicts: true}
+  tasks:
+    - name: Predict
+      ansible.builtin.file: {path: "{{ place }}/gated", state: directory, mode: "0755"}
+    - name: Only look
+      ansible.builtin.command: "test ! -e {{ place }}/gated"
+      check_mode: false
+- hosts: localhost
+  gather_facts: false
+  tasks:
+    - name: Do
+      ansible.builtin.file: {path: "{{ place }}/gated", state: directory, mode: "0755"}
+    - name: Do more
+      ansible.builtin.file: {path: "{{ place }}/gated/more", state: directory, mode: "0755"}
+"""
+
+
+def run(tmp_path: Path, play: str = PLAY, **more: str) -> tuple[int, list[dict[str, Any]]]:
+    (tmp_path / "play.yml").write_text(play)
     (tmp_path / "old").mkdir(mode=0o755, exist_ok=True)
     environment = os.environ | {
         "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
@@ -38,7 +63,7 @@ def run(tmp_path: Path, **more: str) -> tuple[int, list[dict[str, Any]]]:
     tool = str(Path(sys.executable).with_name("ansible-playbook"))
     words = [tool, "--diff", "-i", "localhost,", "-c", "local", "-e", python, str(tmp_path / "play.yml")]
     done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode in (0, -9), done.stdout + done.stderr
+    assert done.returncode in (0, 1, -9), done.stdout + done.stderr
     return done.returncode, [json.loads(line) for line in (tmp_path / "outcomes").read_text().splitlines()]
 
 
@@ -57,3 +82,26 @@ def test_a_killed_run_has_no_totals(tmp_path: Path) -> None:
     code, lines = run(tmp_path, WCP360_KILL_AT="task:Look at the node")
     assert code == -9
     assert [line["task"] for line in lines] == ["Two directories"]
+
+
+@pytest.mark.parametrize("reason", ["", "It is forbidden."])
+def test_the_first_task_that_does_something_waits_for_the_answer(tmp_path: Path, reason: str) -> None:
+    asked: list[list[str]] = []
+
+    def judge() -> str:
+        asked.append([json.loads(line)["task"] for line in (tmp_path / "outcomes").read_text().splitlines()])
+        return reason
+
+    for end in ("ask", "answer"):
+        os.mkfifo(tmp_path / f"gate.{end}", 0o600)
+    with Gate(tmp_path / "gate", judge) as gate:
+        code, lines = run(tmp_path, GATED, WCP360_GATE=str(tmp_path / "gate"))
+    assert asked == [["Predict", "Only look"]]
+    assert (code, gate.reason, (tmp_path / "gated").exists()) == (1 if reason else 0, reason, not reason)
+    assert [line.get("task") for line in lines[2:]] == ([] if reason else ["Do", "Do more", None])
+
+
+def test_what_nobody_allows_is_not_done(tmp_path: Path) -> None:
+    (tmp_path / "gate.ask").write_text("")
+    code, lines = run(tmp_path, GATED, WCP360_GATE=str(tmp_path / "gate"))  # there is no pipe to read an answer from
+    assert (code, len(lines), (tmp_path / "gated").exists()) == (1, 2, False)
