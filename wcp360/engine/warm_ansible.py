@@ -71,7 +71,7 @@ PLUGINS = {
     "vars": ("host_group_vars",),
 }
 # Of these every run loads all there are, to have read what their documentation says of settings.
-ALL_OF = ("connection", "shell", "become", "callback")
+ALL_OF = ("connection", "shell", "become")
 
 
 class Unfit(Exception):
