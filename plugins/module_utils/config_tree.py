@@ -75,9 +75,9 @@ class ConfigTree:
             return
         rewriter = Rewriter(self.params["checker"], self.params["path"])
         self.after.rewritten = rewriter.digest
+        known = self.before.rewritten == rewriter.digest
         for path, content in self.after.files.items():
-            plain = content.plain if isinstance(content, Unread) else not rewriter.finds(content.data)
-            if plain and (not isinstance(content, Unread) or self.before.rewritten == rewriter.digest):
+            if content.plain if known and isinstance(content, Unread) else not rewriter.finds(content.data):
                 self.after.plain.add(path)
 
     @property

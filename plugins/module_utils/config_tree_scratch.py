@@ -30,7 +30,9 @@ class Rewriter:
     """Finds the paths in a configuration's text that a scratch copy leads into itself."""
 
     def __init__(self, checker: dict[str, Any], tree_path: str) -> None:
-        prefixes = sorted({*checker["trees"], *checker["redirect"], tree_path}, key=len, reverse=True)
+        # In an order that every process agrees on: the digest is compared with that of an earlier call.
+        found = {*checker["trees"], *checker["redirect"], tree_path}
+        prefixes = sorted(found, key=lambda prefix: (-len(prefix), prefix))
         words = "|".join(re.escape(prefix.rstrip("/")) for prefix in prefixes)
         # What is opened in its place must be there already: otherwise the checker would make it.
         kept = [path for path in checker.get("keep") or [] if os.path.exists(path)]

@@ -346,6 +346,39 @@ def test_the_checker_sees_trees_with_paths_that_lead_into_the_copy(tree: Tree, t
     assert (etc / "main.conf").read_text().startswith("log")
 
 
+def test_only_what_leads_elsewhere_is_copied_for_the_checker(tree: Tree, tmp_path: Path) -> None:
+    log = tmp_path / "log" / "one.log"
+    log.parent.mkdir()
+    tree.program.write_text('#!/bin/sh\nfind "$1/" -type l -name "*.conf" -printf "%f " >"$(dirname "$0")/linked"\n')
+    checker = tree.params([])["checker"] | {"redirect": [str(log.parent), str(tmp_path / "run")], "keep": [str(log)]}
+
+    def linked(name: str, text: str = f"log {log};") -> str:
+        tree.run([item(name, text)], checker=checker)
+        return "".join(sorted((tmp_path / "linked").read_text().split()))
+
+    assert linked("a") == "", "The log is not there yet, so the checker would make it."
+    assert linked("b") == ""
+    log.touch()
+    assert linked("c") == "", "What is led elsewhere has changed, so all is looked at once more."
+    assert linked("d", f"pid {tmp_path}/run/pid;") == "a.confb.confc.conf"
+    assert linked("e") == "a.confb.confc.conf"
+
+
+def test_what_is_rewritten_has_one_digest_in_all_processes() -> None:
+    code = f"""
+import sys; sys.path[:] = {sys.path!r}
+from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_scratch import Rewriter
+print(Rewriter({{"trees": ["/etc/a", "/etc/b"], "redirect": ["/var/log", "/var/run", "/run"]}}, "/etc/c").digest)
+"""
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code], env={"PYTHONHASHSEED": str(seed)}, capture_output=True, text=True, check=True
+        ).stdout
+        for seed in range(8)
+    }
+    assert len(found) == 1
+
+
 @pytest.mark.timeout(120)
 def test_at_every_instant_the_current_generation_passes_and_leftovers_go(tree: Tree, tmp_path: Path) -> None:
     tree.run([item(f"n{number}", "start") for number in range(30)])
