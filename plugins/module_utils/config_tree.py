@@ -23,6 +23,7 @@ from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_model i
 )
 from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_scan import foreign_claims
 from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_scratch import Rewriter, Scratch
+from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_seal import seal
 from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_store import CURRENT, Store, read_content
 from ansible_collections.wcp360.hosting.plugins.module_utils.items import ItemError, ItemResult
 
@@ -39,6 +40,7 @@ class ConfigTree:
         self.results: dict[str, ItemResult] = {}
         self.selected: dict[str, Wanted] = {}
         self.shared: dict[str, Content] | None = None
+        self.verdict = ""
         if params["shared"] is not None:
             self.shared = wanted_files(params["shared"])
         if params["shared"] is not None or params["entries"]:
@@ -92,6 +94,7 @@ class ConfigTree:
             "item_generations": {key: record.digest for key, record in self.after.items.items()},
             "failed_ids": [key for key, result in self.results.items() if result.failed],
             "path": self.params["path"],
+            "verdict": self.verdict,
         }
 
     def _read_items(self) -> None:
@@ -140,6 +143,9 @@ class ConfigTree:
         if not scratch.binary:
             self._not_checked(checker["service"], changing)
             return
+        sealed = self._sealed(scratch)
+        if sealed and sealed == self.params["verdict"]:
+            return
         scratch.links = scratch.rewriter.digest == self.before.rewritten
         with scratch:
             for key, message in self._verdict(scratch, changing).items():
@@ -147,7 +153,15 @@ class ConfigTree:
                     self._refuse(key, message)
                 else:
                     self._refuse_all(changing, message)
+                sealed = ""
+        self.verdict = sealed
         self._settle(claims)
+
+    def _sealed(self, scratch: Scratch) -> str:
+        """Return what the verdict on the selected items rests on; empty where each file is judged by itself."""
+        if scratch.checker["per_file"]:
+            return ""
+        return seal(scratch.checker, scratch.binary, self.store.current, self._compose(self.selected).digest)
 
     def _verdict(self, scratch: Scratch, changing: list[str]) -> dict[str, str]:
         foreign = {}

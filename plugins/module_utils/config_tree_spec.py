@@ -52,6 +52,7 @@ ARGUMENTS: dict[str, Any] = {
     "directory_mode": {"type": "str", "default": "0755"},
     "scan": {"type": "dict", "options": _SCAN},
     "checker": {"type": "dict", "options": _CHECKER},
+    "verdict": {"type": "str", "default": ""},
     "keep_generations": {"type": "int", "default": 3},
     "lock_timeout": {"type": "int", "default": 60},
 }

@@ -72,6 +72,7 @@ STEP: Values = {
 ARGUMENTS: Values = {
     "steps": {"type": "list", "elements": "dict", "options": STEP, "required": True},
     "facts": {"type": "dict", "default": {}},
+    "verdicts": {"type": "dict", "default": {}},
     "fault": {"type": "str", "default": ""},
     "lock_timeout": {"type": "int", "default": 60},
 }
@@ -123,7 +124,7 @@ def run(module: Any) -> None:
         with nullcontext() if module.check_mode else lock_or_fail(module):
             for step in module.params["steps"]:
                 point(f"before {step['role']}.{step['use']}")
-                done[step["key"]] = _step(step, done, module.check_mode)
+                done[step["key"]] = _step(_judged(step, module.params["verdicts"]), done, module.check_mode)
                 point(f"after {step['role']}.{step['use']}")
     except StepError as error:
         module.fail_json(msg=str(error))
@@ -132,6 +133,7 @@ def run(module: Any) -> None:
         changed=any(result["changed"] for result in results),
         steps=results,
         failures=_failures(results),
+        verdicts={key: result["verdict"] for key, result in done.items() if result.get("verdict")},
         trashed=sorted(_trashed(results)),
         diff=[entry for result in results for item in result["items"] for entry in item["diff"]]
         if module._diff
@@ -145,6 +147,11 @@ def _moved(expected: Values) -> list[str]:
         return []
     facts = node_facts.collect()
     return sorted(name for name, value in expected.items() if facts.get(name) != value)
+
+
+def _judged(step: Values, verdicts: Values) -> Values:
+    verdict = verdicts.get(step["key"])
+    return {**step, "args": {**step["args"], "verdict": verdict}} if verdict else step
 
 
 def _step(step: Values, done: dict[str, Values], check_mode: bool) -> Values:

@@ -201,6 +201,12 @@ options:
           - Every file must then be whole in itself, so that it means the same after another one.
         type: str
         default: ""
+  verdict:
+    description:
+      - RV(verdict) of the same call in check mode. Where nothing that it rests on has changed since, the checker is not
+        asked again.
+    type: str
+    default: ""
   keep_generations:
     description: How many generations stay on disk, the current one included.
     type: int
@@ -258,6 +264,10 @@ failed_ids:
   returned: when state is present
   type: list
   elements: str
+verdict:
+  description: A digest of what the checker's verdict rests on; empty where it refused something or was not asked.
+  returned: when state is present
+  type: str
 path:
   description: The tree's directory.
   returned: when state is present

@@ -59,6 +59,10 @@ options:
         done, and the task has to be run again with the new ones.
     type: dict
     default: {}
+  verdicts:
+    description: RV(verdicts) of the same steps in check mode, an O(wcp360.hosting.config_tree#module:verdict) for each.
+    type: dict
+    default: {}
   fault: {description: For crash tests of this collection., type: str, default: ""}
   lock_timeout: {description: Seconds to wait for another run on the same node., type: int, default: 60}
 attributes:
@@ -96,6 +100,10 @@ steps:
 failures:
   description: The message of each item that failed, by id.
   returned: always
+  type: dict
+verdicts:
+  description: For each C(config_tree) step whose checker was asked and took everything, its C(verdict).
+  returned: when steps were done
   type: dict
 moved:
   description: Names of the facts that are not as given; then nothing was done, and the task failed.

@@ -101,19 +101,15 @@ NUMBERS = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
-def ready(panel: Panel, ssh_host: Host) -> Iterator[Panel]:
-    """A panel with a tenant and a site on a host, left as it was found."""
+def ready(panel: Panel, own_host: Host) -> Panel:
+    """A panel with a tenant and a site on a host."""
     panel.stop()
     panel.environment |= {"WCP360_ENGINE__RETRY": "0.05", "WCP360_ENGINE__SWEEP": "0.3"}
     panel.start()
-    node_create(panel, "web1", ssh_host, "root")
+    node_create(panel, "web1", own_host, "root")
     panel.run("tenant", "create", "crash", "--node", "web1")
     panel.run("domain", "create", "first.test", "--tenant", "crash")
-    yield panel
-    panel.disarm()
-    panel.delete_tenants()
-    panel.run("module", "remove", "webserver", "--node", "web1", "--yes")
-    panel.run("node", "delete", "web1", "--yes")
+    return panel
 
 
 def operations(number: int) -> dict[str, Any]:
@@ -172,7 +168,7 @@ def test_every_point_is_listed_and_every_listed_point_is_tested() -> None:
 
 
 @pytest.mark.parametrize("fault", IN_PANEL)
-def test_a_fault_in_the_panel_loses_nothing(ready: Panel, ssh_host: Host, fault: str) -> None:
+def test_a_fault_in_the_panel_loses_nothing(ready: Panel, own_host: Host, fault: str) -> None:
     number = next(NUMBERS)
     keep_up(ready) if fault.startswith("kill:engine") else None
     ready.arm(fault)
@@ -180,7 +176,7 @@ def test_a_fault_in_the_panel_loses_nothing(ready: Panel, ssh_host: Host, fault:
     met(ready, fault)
     done = ready.ended(change)
     assert done["status"] == "succeeded", done
-    assert ssh_host.http_get(f"crash{number}.test")[0] == 200
+    assert own_host.http_get(f"crash{number}.test")[0] == 200
     status, found = ready.send("GET", "/changes?limit=5")
     mine = [entry["id"] for entry in found["items"] if entry["operation"] == "change.create"]
     assert status == 200 and mine[0] == change, "a repetition was done twice"
@@ -201,34 +197,34 @@ def test_a_fault_in_a_preview_loses_nothing(ready: Panel, fault: str) -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_ansible_killed_at_a_task_is_run_again(ready: Panel, ssh_host: Host, task: str) -> None:
+def test_ansible_killed_at_a_task_is_run_again(ready: Panel, own_host: Host, task: str) -> None:
     number = next(NUMBERS)
     ready.arm(f"kill:{task}")
     change = submitted(ready, number)
     met(ready, task)
     assert ready.ended(change)["status"] == "succeeded"
-    assert ssh_host.http_get(f"crash{number}.test")[0] == 200
+    assert own_host.http_get(f"crash{number}.test")[0] == 200
 
 
 @pytest.mark.parametrize("chain", ON_NODE, ids="+".join)
-def test_faults_on_the_node_are_made_good(ready: Panel, ssh_host: Host, chain: tuple[str, ...]) -> None:
+def test_faults_on_the_node_are_made_good(ready: Panel, own_host: Host, chain: tuple[str, ...]) -> None:
     number = next(NUMBERS)
     ready.arm(chain[0])
     change = submitted(ready, number)
     follow(ready, change, chain)
-    assert ssh_host.run("nginx -t -q").returncode == 0
-    assert ssh_host.http_get(f"crash{number}.test")[0] == 200
+    assert own_host.run("nginx -t -q").returncode == 0
+    assert own_host.http_get(f"crash{number}.test")[0] == 200
 
 
 @pytest.mark.parametrize("chain", ON_NODE_REMOVING, ids="+".join)
-def test_faults_while_something_is_removed_are_made_good(ready: Panel, ssh_host: Host, chain: tuple[str, ...]) -> None:
+def test_faults_while_something_is_removed_are_made_good(ready: Panel, own_host: Host, chain: tuple[str, ...]) -> None:
     number = next(NUMBERS)
     assert ready.ended(submitted(ready, number))["status"] == "succeeded"
     ready.arm(chain[0])
     answer = ready.send("DELETE", f"/tenants/crash{number}?purge=true", key=uuid.uuid4().hex)[1]
     follow(ready, str(answer["id"]), chain)
-    assert ssh_host.run(f"id crash{number}", check=False).returncode != 0
-    assert ssh_host.http_get(f"crash{number}.test")[0] == 404
+    assert own_host.run(f"id crash{number}", check=False).returncode != 0
+    assert own_host.http_get(f"crash{number}.test")[0] == 404
 
 
 def follow(panel: Panel, change: str, chain: tuple[str, ...]) -> None:
@@ -241,19 +237,19 @@ def follow(panel: Panel, change: str, chain: tuple[str, ...]) -> None:
     assert done["status"] == "succeeded", done
 
 
-def test_the_whole_server_killed_in_the_middle_of_a_run(ready: Panel, ssh_host: Host) -> None:
+def test_the_whole_server_killed_in_the_middle_of_a_run(ready: Panel, own_host: Host) -> None:
     many = [{"operation": "domain.create", "input": {"name": f"bulk{n}.test", "tenant": "crash"}} for n in range(20)]
     change = ready.send("POST", "/changes", {"operations": many}, key=uuid.uuid4().hex)[1]["id"]
     wait_for("the run to start", lambda: ready.json("run", "list", "--limit", "1")["items"][0]["status"] == "running")
     ready.kill()
     ready.start()
     assert ready.ended(change)["status"] == "succeeded"
-    assert [ssh_host.http_get(f"bulk{n}.test")[0] for n in range(20)] == [200] * 20
+    assert [own_host.http_get(f"bulk{n}.test")[0] for n in range(20)] == [200] * 20
 
 
-def test_after_all_of_that_nothing_is_left_to_do(ready: Panel, ssh_host: Host) -> None:
+def test_after_all_of_that_nothing_is_left_to_do(ready: Panel, own_host: Host) -> None:
     """A repetition of everything on the node finds nothing to change, no run is stuck, and the audit log holds."""
-    tree = ssh_host.snapshot()
+    tree = own_host.snapshot()
     again = [
         {"operation": "node.check", "input": {"name": "web1"}},
         {"operation": "module.install", "input": {"name": "webserver", "node": "web1"}},
@@ -262,7 +258,7 @@ def test_after_all_of_that_nothing_is_left_to_do(ready: Panel, ssh_host: Host) -
     assert change["status"] == "succeeded", change
     items = [item for run in change["runs"] for item in ready.json("run", "show", run)["items"]]
     assert not [item for item in items if item["changed"]]
-    assert ssh_host.snapshot() == tree
+    assert own_host.snapshot() == tree
     assert not [run for run in ready.json("run", "list")["items"] if run["status"] in ("queued", "running")]
-    assert not ssh_host.run("find /etc -name '.staging-*'; find /tmp -name 'wcp360-check-*'").stdout
+    assert not own_host.run("find /etc -name '.staging-*'; find /tmp -name 'wcp360-check-*'").stdout
     assert ready.json("audit", "verify")["intact"] is True

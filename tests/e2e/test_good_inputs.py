@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,14 +49,12 @@ def operations() -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def served(panel: Panel, ssh_host: Host) -> Iterator[Host]:
-    """The host with all of it applied in one change, left as it was found."""
-    node_create(panel, "web1", ssh_host, "root")
+def served(panel: Panel, own_host: Host) -> Host:
+    """The host with all of it applied in one change."""
+    node_create(panel, "web1", own_host, "root")
     change = panel.json("change", "create", "-", stdin=json.dumps({"operations": operations()}))
     assert change["status"] == "succeeded", change["reason"]
-    yield ssh_host
-    panel.delete_tenants()
-    panel.run("node", "delete", "web1", "--yes")
+    return own_host
 
 
 def test_nginx_sees_each_domain_once_and_no_other_name(served: Host) -> None:

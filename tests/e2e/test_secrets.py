@@ -41,25 +41,24 @@ def secrets(panel: Panel) -> list[bytes]:
 
 
 @pytest.fixture(scope="module")
-def at_work(panel: Panel, ssh_host: Host, secrets: list[bytes]) -> Iterator[set[str]]:
+def at_work(panel: Panel, own_host: Host, secrets: list[bytes]) -> Iterator[set[str]]:
     """A node taken under management with the panel's own key; yields the secrets seen in arguments meanwhile."""
     state = Path(panel.environment["WCP360_STATE_DIR"])
     public = (state / "ssh" / "id_ed25519.pub").read_text()
-    ssh_host.run("cat >> /root/.ssh/authorized_keys", stdin=public)
+    own_host.run("cat >> /root/.ssh/authorized_keys", stdin=public)
     assert panel.process is not None
     found: set[str] = set()
     stop = threading.Event()
     watcher = threading.Thread(target=watch_argv, args=(panel.process.pid, secrets, found, stop))
     watcher.start()
     try:
-        answer_the_question(panel, ssh_host)
+        answer_the_question(panel, own_host)
         panel.run("tenant", "create", "secret", "--node", "web1")
         yield found
     finally:
         stop.set()
         watcher.join()
         panel.run("tenant", "delete", "secret", "--purge", "--yes")
-        panel.run("node", "delete", "web1", "--yes")
 
 
 def answer_the_question(panel: Panel, host: Host) -> None:

@@ -98,7 +98,7 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(ssh_host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(own_host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     panel = Panel(tmp_path_factory.mktemp("t"))
     state = panel.directory / "state"
     state.mkdir(mode=0o700)
@@ -107,17 +107,13 @@ def world(ssh_host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     try:
         panel.run("init")
         panel.start()
-        made = World(panel, ssh_host)
-        node_create(panel, "web1", ssh_host)
+        made = World(panel, own_host)
+        node_create(panel, "web1", own_host)
         names = ["steady", "moving"]
         tenants = [{"operation": "tenant.create", "input": {"name": name, "node": "web1"}} for name in names]
         sites = [{"operation": "domain.create", "input": {"name": f"{name}.test", "tenant": name}} for name in names]
         made.succeeded(made.sent("POST", "/changes", {"operations": tenants + sites}))
         yield made
-        panel.disarm()
-        panel.delete_tenants()
-        panel.run("module", "remove", "webserver", "--node", "web1", "--yes")
-        panel.run("node", "delete", "web1", "--yes")
     finally:
         panel.stop()
         subprocess.run(["umount", "-l", str(state)], check=True)

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 SCRIPT = Path(__file__).with_name("hosts.py")
-FIXTURES = {"ssh_host", "bare_host", "new_host"}
+FIXTURES = {"ssh_host", "own_host", "bare_host", "new_host"}
 NEEDS = "needs a host"
 
 
@@ -143,6 +143,14 @@ def new_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...,
 def ssh_host(new_host: Callable[..., Host]) -> Host:
     """One host for the whole session, with nginx and PHP-FPM installed."""
     return new_host(image="full")
+
+
+@pytest.fixture(scope="module")
+def own_host(new_host: Callable[..., Host]) -> Iterator[Host]:
+    """One host for one module, which may leave it as it likes: to take everything away again costs a minute."""
+    host = new_host(image="full")
+    yield host
+    _hosts("down", host.name)
 
 
 @pytest.fixture(scope="session")

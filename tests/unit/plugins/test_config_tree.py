@@ -64,6 +64,7 @@ class Tree:
             "scan": None,
             "checker": checker,
             "keep_generations": 3,
+            "verdict": "",
         }
         return defaults | self.options | more
 
@@ -134,7 +135,7 @@ def test_a_repeated_run_changes_nothing(tree: Tree) -> None:
     again = tree.run([item("a", "x @@WCP360_ITEM@@")], shared=[file("g.conf", "@@WCP360_GENERATION@@")])
     assert not again.changed and not any(result.changed for result in again.results.values())
     assert snapshot(tree.path) == before
-    assert again.answer() == first.answer()
+    assert again.answer() == first.answer() | {"verdict": ""}, "The checker was not asked again."
     assert tree.text("sites/a.conf") == f"x {first.answer()['item_generations']['a']}"
 
 
@@ -362,6 +363,40 @@ def test_only_what_leads_elsewhere_is_copied_for_the_checker(tree: Tree, tmp_pat
     assert linked("c") == "", "What is led elsewhere has changed, so all is looked at once more."
     assert linked("d", f"pid {tmp_path}/run/pid;") == "a.confb.confc.conf"
     assert linked("e") == "a.confb.confc.conf"
+
+
+@pytest.mark.parametrize(
+    ("moved", "asked"),
+    [("nothing", False), ("another item", True), ("a file", True), ("a link's end", True), ("an edit by hand", True)],
+)
+def test_a_verdict_holds_while_nothing_it_rests_on_has_moved(
+    tree: Tree, tmp_path: Path, moved: str, asked: bool
+) -> None:
+    etc = tmp_path / "etc" / "service"
+    etc.mkdir()
+    (tmp_path / "far").write_text("1")
+    (etc / "near").symlink_to(tmp_path / "far")
+    log = tmp_path / "asked"
+    tree.program.write_text(f"#!/bin/sh\nprintf x >>{log}\n")
+    checker = tree.params([])["checker"] | {"trees": [str(etc)]}
+    tree.run([item("a"), item("b")], checker=checker)
+    verdict = tree.run([item("a", "other")], check=True, checker=checker).answer()["verdict"]
+    before = len(log.read_text())
+    if moved == "a file":
+        (etc / "new").write_text("")
+    elif moved == "a link's end":
+        (tmp_path / "far").write_text("2")
+    elif moved == "an edit by hand":
+        (tree.path / "current/sites/b.conf").write_text("edited")
+    content = "third" if moved == "another item" else "other"
+    done = tree.run([item("a", content)], checker=checker, verdict=verdict)
+    assert not failed(done) and tree.text("sites/a.conf") == content
+    assert (len(log.read_text()) > before) is asked
+
+
+def test_what_was_refused_has_no_verdict(tree: Tree) -> None:
+    assert tree.run([item("a"), item("b", "bad named")], check=True).answer()["verdict"] == ""
+    assert tree.run([item("a")], check=True).answer()["verdict"]
 
 
 def test_what_is_rewritten_has_one_digest_in_all_processes() -> None:
