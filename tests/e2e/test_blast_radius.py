@@ -91,9 +91,11 @@ def panel(tmp_path_factory: pytest.TempPathFactory, host: Host) -> Iterator[Pane
     made = Panel(tmp_path_factory.mktemp("radius"))
     node = {"name": NODE, "connection": "ssh", "address": host.address, "port": host.port}
     made.done("node.create", **node, identity_file=host.key, host_key=host.host_key.split(" ", 1)[1])
+    members = []
     for tenant in ("alpha", "beta"):
-        made.done("tenant.create", name=tenant, node=NODE)
-        made.done("domain.create", name=f"{tenant}.test", tenant=tenant)
+        members.append({"operation": "tenant.create", "input": {"name": tenant, "node": NODE}})
+        members.append({"operation": "domain.create", "input": {"name": f"{tenant}.test", "tenant": tenant}})
+    made.done("change.create", operations=members)
     yield made
     made.system.store.close()
 
