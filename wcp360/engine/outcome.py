@@ -110,6 +110,9 @@ def judge(batch: dict[str, Any], report: Report) -> list[TargetOutcome]:
         if not reason:
             status = TargetStatus.FAILED
             reason = seen.objection(name, expects) or _failed_need(batch["depends"][name], outcomes)
+            # What failed without something that will be tried again proves nothing about itself.
+            if reason and (waiting := _waiting_need(batch["depends"][name], outcomes)):
+                status, reason = TargetStatus.INTERRUPTED, waiting
         if not reason:
             reason = seen.server_trouble(expects)
             status = TargetStatus.INTERRUPTED if reason else TargetStatus.APPLIED
@@ -299,3 +302,11 @@ def _role(line: dict[str, Any]) -> str:
 def _place(line: dict[str, Any]) -> str:
     role = _role(line)
     return f"{role} : {line['task']}" if role else str(line["task"])
+
+
+def _waiting_need(depends: list[str], outcomes: dict[str, TargetOutcome]) -> str:
+    for name in depends:
+        needed = outcomes.get(name)
+        if needed is not None and needed.status is TargetStatus.INTERRUPTED:
+            return f"It needs {needed.ref.kind} {needed.ref.name}, which is tried again: {needed.reason}"
+    return ""

@@ -189,3 +189,14 @@ def test_a_node_in_trouble_is_waited_for_and_not_taken_for_a_bad_item() -> None:
     needs = [[["nginx", "domain:b"]], [], ["domain:a"]]
     report = Report([line(items=[full, item("domain:b", changed=True)])], GOOD)
     assert only(report, domain_a=SITE, domain_b=needs) == (TargetStatus.APPLIED, "")
+
+
+def test_what_failed_without_something_that_is_tried_again_is_tried_again() -> None:
+    full = item("tenant:a", failed=True, msg="[Errno 28] No space left on device", retry=True)
+    homeless = item("domain:a", failed=True, msg="/home/a is missing")
+    report = Report([line("wcp360.hosting.tenant", items=[full]), line(items=[homeless])], GOOD)
+    needs = {"tenant_a": [[["tenant", "tenant:a"]], [], []], "domain_a": [*SITE[:2], ["tenant:a"]]}
+    status, reason = only(report, **needs)
+    assert status is TargetStatus.INTERRUPTED and "tenant a, which is tried again" in reason
+    refused = Report([line("wcp360.hosting.tenant", items=[item("tenant:a")]), line(items=[homeless])], GOOD)
+    assert only(refused, **needs)[0] is TargetStatus.FAILED
