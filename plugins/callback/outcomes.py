@@ -39,17 +39,17 @@ EXAMPLES = """
     src: /run/mine/outcomes
 """
 
-import contextlib  # noqa: E402
-import json  # noqa: E402
-import os  # noqa: E402
-import signal  # noqa: E402
-from typing import Any  # noqa: E402
+import contextlib
+import json
+import os
+import signal
+from typing import Any
 
-from ansible import constants as C  # noqa: E402
-from ansible.plugins.callback import CallbackBase  # noqa: E402
-from ansible_collections.wcp360.hosting.plugins.plugin_utils.armed import taken  # noqa: E402
-from ansible_collections.wcp360.hosting.plugins.plugin_utils.bytecode import add_bytecode  # noqa: E402
-from ansible_collections.wcp360.hosting.plugins.plugin_utils.outcomes_file import OutcomesFile  # noqa: E402
+from ansible import constants as C
+from ansible.plugins.callback import CallbackBase
+from ansible_collections.wcp360.hosting.plugins.plugin_utils.armed import taken
+from ansible_collections.wcp360.hosting.plugins.plugin_utils.bytecode import add_bytecode
+from ansible_collections.wcp360.hosting.plugins.plugin_utils.outcomes_file import OutcomesFile
 
 STEPS = "wcp360.hosting.steps"
 GATE_VARIABLE = "WCP360_GATE"

@@ -139,6 +139,13 @@ class Panel:
         done: dict[str, Any] = wait_for(f"change {change} to end", look, seconds)
         return done
 
+    def delete_tenants(self) -> None:
+        """Delete all tenants with their files, in one change set."""
+        names = [tenant["name"] for tenant in self.json("tenant", "list", "--limit", "500")["items"]]
+        members = [{"operation": "tenant.delete", "input": {"name": name, "purge": True}} for name in names]
+        done = self.ended(str(self.send("POST", "/changes", {"operations": members})[1]["id"]))
+        assert done["status"] == "succeeded", done
+
     def stop(self) -> None:
         """Stop the server as an administrator does."""
         if self.process is not None:

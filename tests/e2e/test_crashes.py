@@ -101,7 +101,7 @@ NUMBERS = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
-def ready(panel: Panel, own_host: Host) -> Panel:
+def ready(panel: Panel, own_host: Host) -> Iterator[Panel]:
     """A panel with a tenant and a site on a host."""
     panel.stop()
     panel.environment |= {"WCP360_ENGINE__RETRY": "0.05", "WCP360_ENGINE__SWEEP": "0.3"}
@@ -112,7 +112,9 @@ def ready(panel: Panel, own_host: Host) -> Panel:
     # In one change set: all that accounts and sites share is made in one run, which takes half a minute.
     _status, answer = panel.send("POST", "/changes", {"operations": [tenant, domain]})
     assert panel.ended(str(answer["id"]))["status"] == "succeeded"
-    return panel
+    yield panel
+    panel.disarm()
+    panel.delete_tenants()
 
 
 def operations(number: int) -> dict[str, Any]:

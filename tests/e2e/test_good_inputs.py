@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +50,13 @@ def operations() -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def served(panel: Panel, own_host: Host) -> Host:
+def served(panel: Panel, own_host: Host) -> Iterator[Host]:
     """The host with all of it applied in one change."""
     node_create(panel, "web1", own_host, "root")
     change = panel.json("change", "create", "-", stdin=json.dumps({"operations": operations()}))
     assert change["status"] == "succeeded", change["reason"]
-    return own_host
+    yield own_host
+    panel.delete_tenants()
 
 
 def test_nginx_sees_each_domain_once_and_no_other_name(served: Host) -> None:

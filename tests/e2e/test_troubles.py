@@ -114,6 +114,8 @@ def world(own_host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         sites = [{"operation": "domain.create", "input": {"name": f"{name}.test", "tenant": name}} for name in names]
         made.succeeded(made.sent("POST", "/changes", {"operations": tenants + sites}))
         yield made
+        panel.disarm()
+        panel.delete_tenants()
     finally:
         panel.stop()
         subprocess.run(["umount", "-l", str(state)], check=True)

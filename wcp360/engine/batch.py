@@ -107,11 +107,6 @@ def items_to_send(target: Target) -> tuple[RoleItem, ...]:
     return target.items + gone
 
 
-def needs_failed(ref: Ref, reason: str) -> str:
-    """Return why something is skipped whose need ``ref`` failed."""
-    return needs(ref, f"failed: {reason}")
-
-
 def expected_reports(target: Target) -> dict[str, Any]:
     """Return who must report on a target: pairs of role and item id, and roles whose server level must have run."""
     reports = [
@@ -194,5 +189,5 @@ class _Plan:
             reason = self._obstacle(needed)
             return needs(ref, f"cannot be applied: {reason}") if reason else ""
         if needed.applied == 0:
-            return needs_failed(ref, needed.reason)
+            return needs(ref, f"failed: {needed.reason}")
         return ""

@@ -15,10 +15,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from wcp360.core.ids import ULID_PATTERN
+from wcp360.core.needs import needs
 from wcp360.core.ports import TargetOutcome, TargetStatus
 from wcp360.core.resources import Ref
 from wcp360.core.views import FileDiff, PredictedItem
-from wcp360.engine.batch import UNREACHABLE, needs_failed
+from wcp360.engine.batch import UNREACHABLE
 
 # Far above what a batch of 500 resources writes; a node that sends more than this is not believed.
 MAX_BYTES = 256 * 2**20
@@ -109,9 +110,10 @@ def judge(batch: dict[str, Any], report: Report) -> list[TargetOutcome]:
         status, reason = TargetStatus.INTERRUPTED, seen.passing_trouble(name, expects)
         if not reason:
             status = TargetStatus.FAILED
-            reason = seen.objection(name, expects) or _failed_need(batch["depends"][name], outcomes)
+            needed = [outcomes[other] for other in batch["depends"][name] if other in outcomes]
+            reason = seen.objection(name, expects) or _why_skipped(needed, TargetStatus.FAILED, "failed")
             # What failed without something that will be tried again proves nothing about itself.
-            if reason and (waiting := _waiting_need(batch["depends"][name], outcomes)):
+            if reason and (waiting := _why_skipped(needed, TargetStatus.INTERRUPTED, "is tried again")):
                 status, reason = TargetStatus.INTERRUPTED, waiting
         if not reason:
             reason = seen.server_trouble(expects)
@@ -211,12 +213,9 @@ class _Seen:
         return ""
 
 
-def _failed_need(depends: list[str], outcomes: dict[str, TargetOutcome]) -> str:
-    for name in depends:
-        needed = outcomes.get(name)
-        if needed is not None and needed.status is TargetStatus.FAILED:
-            return needs_failed(needed.ref, needed.reason)
-    return ""
+def _why_skipped(needed: list[TargetOutcome], status: TargetStatus, word: str) -> str:
+    found = (needs(outcome.ref, f"{word}: {outcome.reason}") for outcome in needed if outcome.status is status)
+    return next(found, "")
 
 
 def _why_not_counted(report: Report, node: str) -> str:
@@ -302,11 +301,3 @@ def _role(line: dict[str, Any]) -> str:
 def _place(line: dict[str, Any]) -> str:
     role = _role(line)
     return f"{role} : {line['task']}" if role else str(line["task"])
-
-
-def _waiting_need(depends: list[str], outcomes: dict[str, TargetOutcome]) -> str:
-    for name in depends:
-        needed = outcomes.get(name)
-        if needed is not None and needed.status is TargetStatus.INTERRUPTED:
-            return f"It needs {needed.ref.kind} {needed.ref.name}, which is tried again: {needed.reason}"
-    return ""
