@@ -22,7 +22,7 @@ class Call:
     ) -> None:
         defaults = {"role": "", "after": [], "needs": [], "generations": "", "owners": ""}
         named = [{"name": step["key"], **defaults, **step} for step in given]
-        self.params = {"steps": named, "facts": facts or {}, "fault": "", "lock_timeout": 5}
+        self.params = {"steps": named, "facts": facts or {}, "verdicts": {}, "fault": "", "lock_timeout": 5}
         self.check_mode, self._diff = check, False
         self.result: dict[str, Any] = {}
 
