@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -174,12 +174,19 @@ def pages(server: Server, query: str) -> list[str]:
     return found
 
 
-class Readers(threading.Thread):
-    """Many open streams in one thread: notes for each event and stream when it arrived."""
+class Served(Protocol):
+    """Where a server listens, and a token for it."""
 
-    def __init__(self, server: Server) -> None:
+    port: int
+    token: str
+
+
+class Readers(threading.Thread):
+    """Many open streams in one thread: notes for each event and stream when it arrived, by what ``number`` returns."""
+
+    def __init__(self, server: Served, number: Callable[[dict[str, Any]], int | None]) -> None:
         super().__init__(daemon=True)
-        self._server, self._selector = server, selectors.DefaultSelector()
+        self._server, self._number, self._selector = server, number, selectors.DefaultSelector()
         self.arrived: dict[int, list[float]] = {}
         self.closed = 0
         for _ in range(STREAMS):
@@ -208,7 +215,7 @@ class Readers(threading.Thread):
         """Read until all streams are closed."""
         while self.closed < STREAMS:
             for key, _ in self._selector.select(1.0):
-                now = time.perf_counter()
+                now = time.time()
                 try:
                     data = key.fileobj.recv(65536)  # type: ignore[union-attr]
                 except OSError:
@@ -219,9 +226,9 @@ class Readers(threading.Thread):
                     continue
                 key.data.extend(data)
                 for text in _frames(key.fileobj, key.data):
-                    event = json.loads(text)
-                    if event["type"] == "bench.tick":
-                        self.arrived.setdefault(event["data"]["number"], []).append(now)
+                    number = self._number(json.loads(text))
+                    if number is not None:
+                        self.arrived.setdefault(number, []).append(now)
 
 
 def _frames(stream: Any, buffer: bytearray) -> Iterator[bytes]:
@@ -251,7 +258,7 @@ def ticking(system: System, sent: dict[int, float], pause: float) -> Iterator[No
         number = 0
         while not ended.wait(pause):
             system.ledger.event("bench.tick", {"number": number, "node": "nowhere", "task": "nginx : Sites"})
-            sent[number] = time.perf_counter()
+            sent[number] = time.time()
             number += 1
 
     thread = threading.Thread(target=tick)
@@ -283,7 +290,7 @@ def measure(system: System, server: Server) -> Iterator[tuple[str, bool]]:
     yield row("the same by `status=failed&sort=-created`", times_of(server, lambda n: failed), 100)
     yield row("any page of 1,000", times_of(server, lambda n: large[n % len(large)], 40), 400)
     say("opening streams")
-    readers = Readers(server)
+    readers = Readers(server, lambda event: event["data"]["number"] if event["type"] == "bench.tick" else None)
     readers.start()
     sent: dict[int, float] = {}
     with ticking(system, sent, 0.5):

@@ -97,6 +97,7 @@ class Bench:
     def parts(self, last: int, clock: float, total: float, requested: float) -> Taken:
         """Divide a change's time by the events after number ``last``."""
         events = self.client.call("GET", "/api/v1/events", {"after": last, "limit": 1000}).body["items"]
+        events = [event for event in events if event["data"].get("state") != "ended"]
         at = {kind: [_seconds(event["time"]) - clock for event in events if event["type"] == kind] for kind in KINDS}
         started, tasks, finished = at["run.started"][0], at["run.task"], at["run.finished"][-1]
         return Taken(

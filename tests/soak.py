@@ -1,6 +1,7 @@
 """Writes docs/soak.md from what the long campaigns did: what, when, with which versions, and how it ended.
 
-A campaign that was not run this time keeps its line of an earlier run. Without WCP360_SOAK=1 (`make soak`)
+A campaign that was not run this time keeps its line of an earlier run; one of several parts (WCP360_SOAK_PARTS, which
+xdist runs side by side) has one line, with the sums. Without WCP360_SOAK=1 (`make soak`)
 they are left out, and nothing is written.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 import platform
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -20,6 +21,7 @@ import pytest
 from tests.e2e.panel import WARM
 
 SOAK = os.environ.get("WCP360_SOAK") == "1"
+PARTS = int(os.environ.get("WCP360_SOAK_PARTS") or 10) if SOAK else 1
 # For tests that CI runs as well, only shorter.
 LONGER_IN_SOAK = [pytest.mark.soak] if SOAK else []
 PAGE = Path(__file__).parents[1] / "docs" / "soak.md"
@@ -40,6 +42,7 @@ class Campaign:
     outcomes: Counter[str] = field(default_factory=Counter)
     seconds: float = 0
     told: dict[str, None] = field(default_factory=dict)  # in order, each once
+    counts: Counter[str] = field(default_factory=Counter)
 
 
 _campaigns: defaultdict[str, Campaign] = defaultdict(Campaign)
@@ -54,6 +57,17 @@ def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None
         record_property("told", text)
 
     return say
+
+
+@pytest.fixture
+def tally(record_property: Callable[[str, object], None]) -> Callable[[Mapping[str, int]], None]:
+    """Return what prints numbers, and adds them to those of the campaign's other parts on the page."""
+
+    def add(numbers: Mapping[str, int]) -> None:
+        print(listed(numbers), flush=True)
+        record_property("tally", dict(numbers))
+
+    return add
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -76,6 +90,8 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
         campaign.outcomes[report.outcome] += 1
     if report.when == "teardown":
         campaign.told |= {str(text): None for name, text in report.user_properties if name == "told"}
+        for name, numbers in report.user_properties:
+            campaign.counts.update(numbers if name == "tally" else {})  # type: ignore[call-overload]
 
 
 def pytest_sessionfinish() -> None:
@@ -92,8 +108,14 @@ def _rows() -> dict[str, str]:
     return {line.split("`")[1]: line for line in lines if line.startswith("| `")}
 
 
+def listed(numbers: Mapping[str, int]) -> str:
+    """Return numbers as text."""
+    return ", ".join(f"{name}: {number}" for name, number in sorted(numbers.items()))
+
+
 def _row(name: str, campaign: Campaign) -> str:
-    told = "; ".join(campaign.told).replace("|", "/").replace("\n", " ")
+    said = [*campaign.told, *([listed(campaign.counts)] if campaign.counts else [])]
+    told = "; ".join(said).replace("|", "/").replace("\n", " ")
     ended = ", ".join(f"{number} {outcome}" for outcome, number in sorted(campaign.outcomes.items()))
     machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, ansible-core {version('ansible-core')}"
     return f"| `{name}` | {told} | {ended} | {campaign.seconds / 60:.1f} | {datetime.now(UTC):%Y-%m-%d} | {machine} |"

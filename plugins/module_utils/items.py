@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import select
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -74,10 +75,13 @@ class ItemResult:
 def node_lock(timeout: float, path: str = LOCK_FILE) -> Iterator[None]:
     """Hold the node's exclusive lock, so that what is left of a killed run ends before the next one writes.
 
-    ``timeout`` is in seconds. Raises TimeoutError when another run keeps the lock longer.
+    ``timeout`` is in seconds. Raises TimeoutError when another run keeps the lock longer, and BrokenPipeError when
+    whoever called this program was killed meanwhile: its successor may have done newer work already.
     """
     descriptor = _locked_file(path, time.monotonic() + timeout)
     try:
+        if _is_abandoned():
+            raise BrokenPipeError("Whoever called this was ended before it began. Nothing was done.")
         yield
     finally:
         # Nothing is left on the node: who waits notices that its file is not the one at the path any more.
@@ -85,6 +89,13 @@ def node_lock(timeout: float, path: str = LOCK_FILE) -> Iterator[None]:
         with suppress(OSError):  # there are records of running processes in it
             os.rmdir(os.path.dirname(path))
         os.close(descriptor)
+
+
+def _is_abandoned() -> bool:
+    """Tell whether nobody reads our output any more; SSH's server closes it when the client is gone."""
+    output = select.poll()
+    output.register(1, 0)
+    return any(state & (select.POLLERR | select.POLLHUP) for _, state in output.poll(0))
 
 
 def _locked_file(path: str, deadline: float) -> int:
@@ -144,7 +155,7 @@ def lock_or_fail(module: Any) -> Iterator[None]:
 def _failing(module: Any) -> Iterator[None]:
     try:
         yield
-    except TimeoutError as error:
+    except (TimeoutError, BrokenPipeError) as error:
         module.fail_json(msg=str(error))
 
 

@@ -48,6 +48,10 @@ class Host:
         options += ["-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-o", "LogLevel=ERROR"]
         return ["ssh", *options, "-i", self.key, "-p", str(self.port), f"{user or self.user}@{self.address}"]
 
+    def remove(self) -> None:
+        """Remove the host before the session ends."""
+        _hosts("down", self.name)
+
     def run(
         self, command: str, *, check: bool = True, user: str = "", stdin: str = "", timeout: float = 120
     ) -> subprocess.CompletedProcess[str]:
@@ -150,7 +154,7 @@ def own_host(new_host: Callable[..., Host]) -> Iterator[Host]:
     """One host for one module, which may leave it as it likes: to take everything away again costs a minute."""
     host = new_host(image="full")
     yield host
-    _hosts("down", host.name)
+    host.remove()
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from random import Random
 
 import pytest
@@ -12,10 +12,14 @@ import pytest
 from tests.property.campaign import Campaign
 from tests.property.drawing import GENERATORS, MODULES, NODE, REDIRECTS, SECOND, Drawn, World, good, opening
 from tests.property.effects import EXCLUSIONS
+from tests.soak import PARTS
 from wcp360.core.validate import validate
 from wcp360.wiring import build_registry
 
-SEED = os.environ.get("WCP360_SEED") or secrets.token_hex(4)
+Tell = Callable[[str], None]
+Tally = Callable[[Mapping[str, int]], None]
+# One seed for all of xdist's workers.
+SEED = os.environ.get("WCP360_SEED") or os.environ.get("PYTEST_XDIST_TESTRUNUID", secrets.token_hex(4))[:8]
 SAMPLE = 6
 LENGTH = 3
 SOAK_SEQUENCES = int(os.environ.get("WCP360_SOAK_SEQUENCES") or 500)
@@ -72,14 +76,15 @@ def test_every_operation_does_what_its_dry_run_said(campaign: Campaign) -> None:
 
 
 @pytest.mark.timeout(900)
-def test_a_sample_of_sequences_does_what_its_dry_runs_said(campaign: Campaign, tell: Callable[[str], None]) -> None:
-    run_sequences(campaign, SAMPLE, LENGTH, tell, obstacle_chance=0)
+def test_a_sample_of_sequences_does_what_its_dry_runs_said(campaign: Campaign, tell: Tell, tally: Tally) -> None:
+    run_sequences(campaign, range(SAMPLE), LENGTH, tell, tally, obstacle_chance=0)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(12 * 3600)
-def test_many_sequences_do_what_their_dry_runs_said(campaign: Campaign, tell: Callable[[str], None]) -> None:
-    run_sequences(campaign, SOAK_SEQUENCES, SOAK_LENGTH, tell)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_many_sequences_do_what_their_dry_runs_said(campaign: Campaign, tell: Tell, tally: Tally, part: int) -> None:
+    run_sequences(campaign, range(part, SOAK_SEQUENCES, PARTS), SOAK_LENGTH, tell, tally)
 
 
 # Names directories that the run makes only later in the same run; the comparison does not know that yet.
@@ -99,9 +104,12 @@ def test_every_exclusion_is_needed(campaign: Campaign) -> None:
     assert [rule for rule in EXCLUSIONS if rule not in campaign.used] == []
 
 
-def run_sequences(campaign: Campaign, count: int, length: int, tell: Callable[[str], None], **how: float) -> None:
+def run_sequences(
+    campaign: Campaign, numbers: Iterable[int], length: int, tell: Tell, tally: Tally, **how: float
+) -> None:
     """Run sequences that WCP360_SEED repeats; all of them, so that one difference does not hide the next."""
-    tell(f"WCP360_SEED={SEED}: {count} sequences of {length} operations")
-    found = [problem for number in range(count) for problem in campaign.sequence(f"{SEED}-{number}", length, **how)]
-    tell(", ".join(f"{name}: {number}" for name, number in sorted(campaign.counts.items())))
+    tell(f"WCP360_SEED={SEED}, sequences of {length} operations")
+    before = campaign.counts.copy()
+    found = [problem for number in numbers for problem in campaign.sequence(f"{SEED}-{number}", length, **how)]
+    tally(campaign.counts - before)
     assert found == [], f"WCP360_SEED={SEED}"

@@ -194,7 +194,7 @@ class _Runner(Runner):  # type: ignore[misc]
 
 
 class _Tasks:
-    """Passes on each task as it starts, with the counts of what ended before it."""
+    """Passes on each task as it starts and as it ends, with the counts of what has ended."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -202,11 +202,19 @@ class _Tasks:
 
     def __call__(self, event: dict[str, Any]) -> bool:
         kind, data = event.get("event"), event.get("event_data") or {}
-        if kind == "runner_on_ok":
-            self._counts["changed" if (data.get("res") or {}).get("changed") else "ok"] += 1
-        elif kind in ("runner_on_failed", "runner_on_unreachable") and not (data.get("res") or {}).get("moved"):
-            self._counts["failed"] += 1
-        elif kind == "playbook_on_task_start":
-            names = {"play": plain(str(data.get("play", "")))[:200], "task": plain(str(data.get("task", "")))[:200]}
-            self._progress({**names, **self._counts})
+        if kind == "playbook_on_task_start":
+            self._report(data, "started")
+        elif kind in ("runner_on_ok", "runner_on_failed", "runner_on_unreachable", "runner_on_skipped"):
+            self._count(kind, data.get("res") or {})
+            self._report(data, "ended")
         return False  # the event need not be kept on disk
+
+    def _count(self, kind: str, result: dict[str, Any]) -> None:
+        if kind == "runner_on_ok":
+            self._counts["changed" if result.get("changed") else "ok"] += 1
+        elif kind != "runner_on_skipped" and not result.get("moved"):
+            self._counts["failed"] += 1
+
+    def _report(self, data: dict[str, Any], state: str) -> None:
+        names = {"play": plain(str(data.get("play", "")))[:200], "task": plain(str(data.get("task", "")))[:200]}
+        self._progress({**names, "state": state, **self._counts})

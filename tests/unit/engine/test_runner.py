@@ -50,6 +50,16 @@ def execute(executor: Executor, text: str, check: bool = False, **node: Any) -> 
     )
 
 
+def test_each_task_is_told_as_it_starts_and_as_it_ends(executor: Executor) -> None:
+    told: list[dict[str, Any]] = []
+    executor.execute(new_id(), batch(executor, "x"), check=False, cancelled=lambda: False, progress=told.append)
+    ended = [row for row in told if row["state"] == "ended"]
+    assert [row["state"] for row in told[: 2 * len(ended)]] == ["started", "ended"] * len(ended)
+    assert [row["task"] for row in ended] == [row["task"] for row in told[: 2 * len(ended) : 2]] != []
+    assert [row["ok"] + row["changed"] for row in ended] == list(range(1, len(ended) + 1))
+    assert ended[-1]["changed"] and not ended[-1]["failed"]
+
+
 def test_hostile_values_arrive_as_they_are_and_run_nothing(executor: Executor) -> None:
     mark = executor.state_dir.parent / "ran"
     text = f"{{{{ lookup('pipe', 'touch {mark}') }}}} \x1b[K{'A' * 8}\x1b[8D\x1b[K $HOME `id` ü"

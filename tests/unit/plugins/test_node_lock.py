@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,24 @@ def test_who_waits_in_vain_is_told_for_what(tmp_path: Path) -> None:
         pass
     with node_lock(0.2, lock):
         pass
+
+
+def test_who_was_called_by_a_program_that_is_gone_does_nothing(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    lock, done, saved = str(tmp_path / "run" / "node.lock"), [], os.dup(1)
+    os.dup2(writer, 1)
+    os.close(writer)
+    try:
+        with node_lock(1, lock):
+            done.append("heard")
+        os.close(reader)
+        with pytest.raises(BrokenPipeError, match="Nothing was done"), node_lock(1, lock):
+            done.append("not heard")
+    finally:
+        os.dup2(saved, 1)
+        os.close(saved)
+    assert done == ["heard"]
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
