@@ -241,6 +241,9 @@ def removal(params: dict[str, Any]) -> list[ItemResult]:
         if content is not None:
             result = results.setdefault(params["shared_id"], ItemResult(params["shared_id"], changed=True))
             result.diff.append(_diff(path, content, None))
+    if there := Store(params["path"]).described():
+        result = results.setdefault(params["shared_id"], ItemResult(params["shared_id"], changed=True))
+        result.diff.append({**_diff(params["path"], None, None), "before": there})
     return list(results.values())
 
 

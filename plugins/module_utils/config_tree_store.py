@@ -175,6 +175,14 @@ class Store:
         for name in names[max(keep - 1, 0) :]:
             _remove(os.path.join(directory, name))
 
+    def described(self) -> str:
+        """Return what there is to remove besides files, for a difference; empty when there is nothing."""
+        try:
+            found = os.lstat(self.path)
+        except FileNotFoundError:
+            return "half deleted by an interrupted run\n" if os.path.lexists(self.path + REMOVED) else ""
+        return f"directory {stat.S_IMODE(found.st_mode):04o} {found.st_uid}:{found.st_gid}\n"
+
     def remove(self) -> None:
         """Take the whole tree away; it disappears by one rename first."""
         away = self.path + REMOVED

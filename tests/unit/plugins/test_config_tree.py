@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree import ConfigTree, refused_as_a_whole, removal
 from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_entries import Entries
-from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_store import Store
+from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_store import REMOVED, Store
 from ansible_collections.wcp360.hosting.plugins.module_utils.items import ItemError, ItemResult
 
 OWNER = {"owner": str(os.geteuid()), "group": str(os.getegid())}
@@ -318,10 +318,21 @@ def test_removal_takes_everything_and_refuses_foreign_files(tree: Tree) -> None:
     (tree.path / "current/mine").unlink()
     results = removal(tree.params([], entries=[entry]))
     assert [result.id for result in results] == ["a", "b", "shared"]
+    assert results[-1].diff[-1]["before_header"] == str(tree.path)
     Entries([entry]).remove()
     Store(str(tree.path)).remove()
     assert not tree.path.exists() and not (tree.base / "entry.conf").exists()
     assert removal(tree.params([], entries=[entry])) == []
+
+
+def test_the_removal_of_a_tree_without_files_is_a_change(tree: Tree) -> None:
+    tree.run([item("a")])
+    tree.run([gone("a")])
+    assert [(result.id, result.changed) for result in removal(tree.params([]))] == [("shared", True)]
+    os.rename(tree.path, f"{tree.path}{REMOVED}")  # ended in the middle of it
+    assert [(result.id, result.changed) for result in removal(tree.params([]))] == [("shared", True)]
+    Store(str(tree.path)).remove()
+    assert removal(tree.params([])) == []
 
 
 def test_the_checker_sees_trees_with_paths_that_lead_into_the_copy(tree: Tree, tmp_path: Path) -> None:
