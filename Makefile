@@ -43,7 +43,8 @@ ready-for-tests: $(TOOLS)
 test: ready-for-tests ## all tests; makes real hosts where it can and says what it leaves out where it cannot
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(PYTEST_ARGS)
 
-# Hours, where nothing is said: WCP360_SOAK_SEQUENCES=20 is a short one, WCP360_SEED repeats one.
+# Hours, where nothing is said: WCP360_SOAK_MINUTES=60 draws for so long, WCP360_SOAK_SEQUENCES=20 is a short one, WCP360_SEED
+# repeats one. SOAK_ARGS="-n 2 --dist load tests/property" runs the parts of one campaign side by side.
 soak: ready-for-tests ## the long random campaigns; prints their seeds and writes docs/soak.md
 	@PATH="$(CURDIR)/$(BIN):$$PATH" WCP360_SOAK=1 $(BIN)/python -m pytest -m soak -s $(SOAK_ARGS)
 

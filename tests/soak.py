@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ import pytest
 from tests.e2e.panel import WARM
 
 SOAK = os.environ.get("WCP360_SOAK") == "1"
+# Whoever has no hours says how many minutes a random campaign may draw: what it did in them stands on the page.
+DEADLINE = time.monotonic() + 60 * float(os.environ.get("WCP360_SOAK_MINUTES") or "inf")
 PARTS = int(os.environ.get("WCP360_SOAK_PARTS") or 10) if SOAK else 1
 # For tests that CI runs as well, only shorter.
 LONGER_IN_SOAK = [pytest.mark.soak] if SOAK else []
@@ -68,6 +71,12 @@ def tally(record_property: Callable[[str, object], None]) -> Callable[[Mapping[s
         record_property("tally", dict(numbers))
 
     return add
+
+
+def skip_when_time_is_up() -> None:
+    """Leave a part of a campaign out that could only begin after WCP360_SOAK_MINUTES."""
+    if time.monotonic() > DEADLINE:
+        pytest.skip("WCP360_SOAK_MINUTES were over before this part began")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from ansible_collections.wcp360.hosting.plugins.module_utils.instances_words import printable, tail
 
 SYSTEMCTL = ("systemctl", "--quiet", "--no-ask-password")
-PROPERTIES = "Id,LoadState,ActiveState,UnitFileState,NeedDaemonReload"
+PROPERTIES = "Id,LoadState,ActiveState,UnitFileState,NeedDaemonReload,Slice"
 ENABLED = ("enabled", "enabled-runtime", "alias")
 UP = ("active", "reloading", "refreshing")
 NOT_DOWN = (*UP, "activating", "deactivating")
@@ -30,6 +30,7 @@ class Systemd:
         """Remember when the work began: the journal's lines before it are not a failure's last words."""
         self.since = time.time()
         self.sizes: dict[str, int] = {}
+        self.slices: dict[str, str] = {}
 
     def observe(self, specs: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
         """Return per item id: running, awake, lingering (something must still be stopped), enabled, stale, missing.
@@ -38,6 +39,7 @@ class Systemd:
         """
         units = {name: {} for spec in specs for name in _units(spec)}
         self._read_properties(units)
+        self.slices |= {name: found.get("Slice", "") for name, found in units.items()}
         return {spec["id"]: _judge([units[name] for name in _units(spec)], spec) for spec in specs}
 
     def prepare(self, specs: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -90,7 +92,7 @@ class Systemd:
 
     def forget(self, specs: list[dict[str, Any]]) -> None:
         """Stop the slices in which nothing runs any more: systemd itself would keep them until the node restarts."""
-        _stop_empty_slices(_all_units(specs))
+        _stop_empty_slices({self.slices[name] for name in _all_units(specs)} - COMMON_SLICES)
 
     def words(self, spec: dict[str, Any]) -> str:
         """Return the last lines that the service of ``spec`` said since the work began."""
@@ -177,16 +179,26 @@ def _show(properties: str, *units: str) -> list[dict[str, str]]:
     return [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in blocks]
 
 
-def _stop_empty_slices(units: list[str]) -> None:
-    slices = {found.get("Slice", "") for found in _show("Slice", *units)} - COMMON_SLICES
-    while slices:
-        busy = _busy()
-        if not busy:  # something always is: systemd did not answer
-            return
-        found = [unit for unit in _show("Id,Slice,SliceOf", *sorted(slices)) if "SliceOf" in unit]
-        empty = [unit for unit in found if not busy & set(unit["SliceOf"].split())]
-        _systemctl("stop", units=[unit["Id"] for unit in empty])
-        slices = {unit.get("Slice", "") for unit in empty} - COMMON_SLICES
+def _stop_empty_slices(slices: set[str]) -> None:
+    """Stop those of ``slices``, and of the ones above them, that nothing is left in."""
+    if not slices:
+        return
+    names = {above for name in slices for above in _with_those_above(name)}
+    members = {unit["Id"]: set(unit["SliceOf"].split()) for unit in _show("Id,SliceOf", *names) if "SliceOf" in unit}
+    busy = _busy()
+    if not busy:  # something always is: systemd did not answer
+        return
+    empty: list[str] = []
+    for name in sorted(members, key=len, reverse=True):  # inner ones first
+        if not (members[name] & busy) - set(empty):
+            empty.append(name)
+    _systemctl("stop", units=empty)
+
+
+def _with_those_above(name: str) -> list[str]:
+    """Return a slice and those that it lies in: a-b.slice lies in a.slice (systemd.slice(5))."""
+    words = name.removesuffix(".slice").split("-")
+    return ["-".join(words[:length]) + ".slice" for length in range(len(words), 0, -1)]
 
 
 def _busy() -> set[str]:

@@ -28,7 +28,7 @@ import pytest
 from tests.e2e.conftest import node_create
 from tests.e2e.panel import Panel, descendants, wait_for
 from tests.hosts.fixtures import Host
-from tests.soak import LONGER_IN_SOAK, PARTS, SOAK
+from tests.soak import DEADLINE, LONGER_IN_SOAK, PARTS, SOAK, skip_when_time_is_up
 from wcp360.engine.remnants import marked
 
 pytestmark = [pytest.mark.hosts, pytest.mark.timeout(8 * 3600), *LONGER_IN_SOAK]
@@ -167,6 +167,8 @@ class Killer:
         order = [VICTIMS[number % len(VICTIMS)] for number in range(KILLS // PARTS)]
         self.chance.shuffle(order)
         for number, victim in enumerate(order):
+            if time.monotonic() > DEADLINE:
+                break
             # Long enough for some runs to end well: what is broken each time pauses longer and longer, up to minutes.
             time.sleep(self.chance.uniform(0.1, 4))
             wait_for(f"a living {victim} to kill", lambda victim=victim: self.kill(victim), 900)
@@ -221,6 +223,7 @@ def command(pid: int) -> str:
 
 @pytest.fixture
 def sides(new_host: Callable[..., Host], tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Side, Side]]:
+    skip_when_time_is_up()
     made = tuple(Side(Panel(tmp_path_factory.mktemp("p")), new_host(image="full")) for _ in range(2))
     try:
         with ThreadPoolExecutor(len(made)) as pool:
