@@ -47,6 +47,8 @@ STAMPS = {"sshd": "/var/lib/wcp360/sshd.generation"}
 ACCOUNT_FIELDS = ("uid", "gid", "comment", "home", "shell", "groups", "password", "expires")
 # The observer does not look at what systemd keeps for itself and what is gone at boot: services come and go there.
 _UNSEEN = re.compile(r"/run/.*|/var/lib/systemd/timers/.*", re.ASCII)
+# Nginx says in each line when and as which process it says it.
+_TIMES = re.compile(r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d (?=\[)|(?<=\] )\d+#\d+: ", re.ASCII)
 _ATTRIBUTES = re.compile(r"(?P<path>/.*?)(?: \((?P<mode>[0-7]{4}) (?P<owner>\d+:\d+)\))?", re.ASCII | re.DOTALL)
 _DIRECTORY = re.compile(r"directory (?P<mode>[0-7]{4}) (?P<owner>-?\d+:-?\d+)\n", re.ASCII)
 _MOVED = re.compile(r"moved to (?P<trash>/\S+)\n", re.ASCII)
@@ -80,7 +82,7 @@ def failures(items: Iterable[Item]) -> dict[str, str]:
     found: dict[str, str] = {}
     for item in items:
         if item["failed"]:
-            found.setdefault(item["resource"], item["message"])
+            found.setdefault(item["resource"], _TIMES.sub("", item["message"]))
     return found
 
 
@@ -351,7 +353,9 @@ def _service_differs(text: str, units: list[dict[str, str]], things: Things, nam
     """Return in what a service is not what a side of a difference says; empty where it is."""
     said = _SERVICE.fullmatch(text)
     up = any(unit["active"] == "up" for unit in units)
-    enabled = any(unit["enabled"] == "enabled" for unit in units)
+    # systemd forgets a socket that was stopped; it starts at boot all the same.
+    boot_file = f"/var/lib/wcp360/php/{name.removeprefix('php-')}/boot"
+    enabled = any(unit["enabled"] == "enabled" for unit in units) or (name.startswith("php-") and boot_file in things)
     if said is None:
         return "" if not up and not enabled else "is there"
     if up != (said["state"] in ("running", "starts on demand")):

@@ -121,7 +121,8 @@ def _process(tenant: str, domain: str) -> Obstacle:
     )
 
 
-def _left_files(tenant: str, domain: str) -> Obstacle:
+def left_files(tenant: str, domain: str) -> Obstacle:
+    """Return files of a tenant's that its deletion has to find by the uid."""
     ours = f"id -nG {tenant} 2>/dev/null | grep -qw wcp360-tenants"
     make = (
         f"! {ours} || {{ mkdir -p /tmp/of-{tenant}/x /var/spool/cron/crontabs; touch /tmp/of-{tenant}/y "
@@ -166,7 +167,7 @@ MAKERS: tuple[Maker, ...] = (
     _other_modes,
     _changed_account,
     _process,
-    _left_files,
+    left_files,
     _stopped_nginx,
     _stopped_socket,
     _awake_master,

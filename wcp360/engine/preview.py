@@ -17,6 +17,7 @@ from wcp360.engine.batch import Batch
 from wcp360.engine.converge import FAULT, Tools
 from wcp360.engine.lease import Lease
 from wcp360.engine.outcome import Report, judge, predicted, why_broken
+from wcp360.engine.permit import Radius
 
 log = logging.getLogger("wcp360.engine.preview")
 
@@ -124,6 +125,8 @@ class _Part:
             reason = why_broken(ended.report, self._node, ended.status, ended.rc, ended.said)
             items = predicted(ended.report)
             items += [] if reason else _unreported(batch, ended.report, items)
+            if not reason and tools.declared is not None:
+                reason = Radius(batch, tools.declared).judge(ended.report).reason
         status = RecordStatus.FAILED if reason else RecordStatus.SUCCEEDED
         tools.ledger.finish_run(run_id, status, reason, items)
         return items, reason

@@ -5,10 +5,17 @@ from __future__ import annotations
 import pytest
 from ansible_collections.wcp360.hosting.plugins.filter.nginx import nginx_sites
 
+from wcp360.modules.accounts.footprint import account
 from wcp360.modules.webserver.footprint import NGINX, site
 
 # The longest names that RFC 1035 allows, and those about the longest that a file name holds.
 LONG = ".".join(["a" * 63] * 3)
+
+
+@pytest.mark.parametrize("what", ["account", "group", "processes of", "files left by"])
+def test_an_account_owns_all_by_whose_names_the_role_tells_of_it(what: str) -> None:
+    declared = account({"name": "acme", "home": "/home/acme"})
+    assert declared.covers(f"{what} acme") and not declared.covers(f"{what} acme2")
 
 
 @pytest.mark.parametrize("last", [48, 56, 57, 58, 59, 60, 61])

@@ -12,10 +12,11 @@ KEYS = "/etc/wcp360/ssh"
 
 
 def account(entry: Mapping[str, Any]) -> Footprint:
-    """An account has its home and its keys."""
+    """An account has its home and its keys, its group, and whatever else of its own is found by its uid."""
     name = entry["name"]
     paths = {entry["home"], f"{KEYS}/current/{name}"}
-    return Footprint(frozenset(paths), frozenset({f"account {name}", HOME_TRASH}))
+    names = {f"{kind} {name}" for kind in ("account", "group", "processes of", "files left by")}
+    return Footprint(frozenset(paths), frozenset({*names, HOME_TRASH}))
 
 
 SERVER = Footprint(
