@@ -31,14 +31,14 @@ from typing import Any, Protocol
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from wcp360.core.actor import SYSTEM  # noqa: E402 - the checkout's own package, wherever this is started from
-from wcp360.core.config import Settings  # noqa: E402
-from wcp360.core.ids import new_id  # noqa: E402
-from wcp360.core.ports import TargetOutcome, TargetStatus  # noqa: E402
-from wcp360.core.submit import Asked  # noqa: E402
-from wcp360.core.views import RecordStatus  # noqa: E402
-from wcp360.storage import migrate  # noqa: E402
-from wcp360.wiring import System, build  # noqa: E402
+from wcp360.core.actor import SYSTEM
+from wcp360.core.config import Settings
+from wcp360.core.ids import new_id
+from wcp360.core.ports import TargetOutcome, TargetStatus
+from wcp360.core.submit import Asked
+from wcp360.core.views import RecordStatus
+from wcp360.storage import migrate
+from wcp360.wiring import System, build
 
 TENANTS = int(os.environ.get("WCP360_BENCH_TENANTS", "5000"))
 STREAMS = 200

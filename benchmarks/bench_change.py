@@ -16,7 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -26,10 +27,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.report import about, note  # noqa: E402
-from tests.e2e.panel import Panel  # noqa: E402
-from wcp360.cli.client import Client  # noqa: E402
-from wcp360.cli.place import find_place  # noqa: E402
+from benchmarks.report import about, note
+from tests.e2e.panel import Panel
+from wcp360.cli.client import Client
+from wcp360.cli.place import find_place
 
 REPEATS = int(os.environ.get("BENCH_REPEATS", "20"))
 STORED = int(os.environ.get("BENCH_STORED", "500"))
@@ -164,8 +165,22 @@ def single(bench: Bench, first: int) -> None:
         bench.do(kinds[3], "DELETE", f"{path}?purge=true", None, partial(bench.answers, 404, *names))
 
 
-def measure(host: dict[str, Any], warm: bool) -> tuple[dict[str, list[Taken]], dict[str, list[Taken]]]:
-    """Return what was taken at one tenant and at STORED."""
+@contextmanager
+def fresh_node(warm: bool) -> Iterator[dict[str, Any]]:
+    """Start a node for one way, and remove it afterwards."""
+    tool = [sys.executable, str(ROOT / "tests/hosts/hosts.py")]
+    name = f"wcp360-bench-{os.getpid()}"
+    started = subprocess.run([*tool, "up", name, "--json"], capture_output=True, text=True, check=True).stdout
+    try:
+        note(f"{'warm' if warm else 'plain'}: measuring")
+        yield json.loads(started)
+    finally:
+        subprocess.run([*tool, "down", name], capture_output=True, check=False)
+
+
+@contextmanager
+def serving(host: dict[str, Any], warm: bool) -> Iterator[Bench]:
+    """Run a server that has the node and one tenant with a site."""
     with tempfile.TemporaryDirectory(prefix="wcp360-bench-") as directory:
         panel = Panel(Path(directory))
         panel.environment["WCP360_ENGINE__WARM"] = "true" if warm else "false"
@@ -177,15 +192,21 @@ def measure(host: dict[str, Any], warm: bool) -> tuple[dict[str, list[Taken]], d
             panel.run("node", "create", "web1", *words, "--host-key", key)
             bench = Bench(panel, Client(find_place(panel.environment)), host["address"])
             bulk(bench, "", 0, 1)
-            single(bench, 1)
-            bulk(bench, f"{BULK} tenants with a domain each, one change set", 1000, BULK)
-            few, bench.taken = bench.taken, {}
-            if STORED > BULK:
-                bulk(bench, "", 2000, STORED - BULK)
-                single(bench, 5000)
-            return few, bench.taken
+            yield bench
         finally:
             panel.stop()
+
+
+def measure(host: dict[str, Any], warm: bool) -> tuple[dict[str, list[Taken]], dict[str, list[Taken]]]:
+    """Return what was taken at one tenant and at STORED."""
+    with serving(host, warm) as bench:
+        single(bench, 1)
+        bulk(bench, f"{BULK} tenants with a domain each, one change set", 1000, BULK)
+        few, bench.taken = bench.taken, {}
+        if STORED > BULK:
+            bulk(bench, "", 2000, STORED - BULK)
+            single(bench, 5000)
+        return few, bench.taken
 
 
 def table(few: dict[str, list[Taken]], many: dict[str, list[Taken]], warm: bool) -> None:
@@ -215,15 +236,9 @@ def main() -> None:
     about(
         "Speed of one change", f"seconds; {REPEATS} repeats each; HestiaCP's own scripts take 1.3, 0.7, 4.5 to 7, 3.5"
     )
-    tool = [sys.executable, str(ROOT / "tests/hosts/hosts.py")]
     for warm in (False, True):
-        name = f"wcp360-bench-{os.getpid()}"
-        started = subprocess.run([*tool, "up", name, "--json"], capture_output=True, text=True, check=True).stdout
-        try:
-            note(f"{'warm' if warm else 'plain'}: measuring")
-            few, many = measure(json.loads(started), warm)
-        finally:
-            subprocess.run([*tool, "down", name], capture_output=True, check=False)
+        with fresh_node(warm) as host:
+            few, many = measure(host, warm)
         table(few, many, warm)
 
 

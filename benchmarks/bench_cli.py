@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.report import about  # noqa: E402
+from benchmarks.report import about
 
 TENANTS = 500
 CALLS = 9

@@ -8,12 +8,10 @@ container on this machine. The moment on the node is the time of the directory t
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -23,12 +21,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.bench_api import STREAMS, Readers, p95  # noqa: E402 - the checkout's own package
-from benchmarks.bench_change import Bench, bulk  # noqa: E402
-from benchmarks.report import about, note  # noqa: E402
-from tests.e2e.panel import Panel  # noqa: E402
-from wcp360.cli.client import Client  # noqa: E402
-from wcp360.cli.place import find_place  # noqa: E402
+from benchmarks.bench_api import STREAMS, Readers, p95
+from benchmarks.bench_change import Bench, fresh_node, serving
+from benchmarks.report import about
 
 REPEATS = int(os.environ.get("EVENT_REPEATS", "30"))
 AIM = 150
@@ -42,25 +37,8 @@ class Listened:
     token: str
 
 
-def measure(host: dict[str, Any], warm: bool) -> list[float]:
-    """Return the milliseconds of every event on every stream."""
-    with tempfile.TemporaryDirectory(prefix="wcp360-bench-") as directory:
-        panel = Panel(Path(directory))
-        panel.environment["WCP360_ENGINE__WARM"] = "true" if warm else "false"
-        panel.run("init")
-        panel.start()
-        try:
-            words = ["--address", host["address"], "--port", str(host["port"]), "--identity-file", host["key"]]
-            panel.run("node", "create", "web1", *words, "--host-key", host["host_key"].split(" ", 1)[1])
-            bench = Bench(panel, Client(find_place(panel.environment)), host["address"])
-            bulk(bench, "", 0, 1)
-            return late(bench, host)
-        finally:
-            panel.stop()
-
-
 def late(bench: Bench, host: dict[str, Any]) -> list[float]:
-    """Change the site again and again while the streams are open."""
+    """Change the site again and again while the streams are open; returns the milliseconds of each event and stream."""
     state = Path(bench.panel.environment["WCP360_STATE_DIR"])
     served = Listened(int(bench.panel.environment["WCP360_API__PORT"]), (state / "root.token").read_text().strip())
     readers = Readers(served, lambda event: event["id"] if event["type"] == "run.task" else None)
@@ -93,15 +71,9 @@ def main() -> None:
     about("From a task's end on the node to the client", f"{STREAMS} open streams, {REPEATS} changes of one site")
     print("| way | median | p95 | aim (p95) |")
     print("|---|---|---|---|")
-    tool = [sys.executable, str(ROOT / "tests/hosts/hosts.py")]
     for warm in (False, True):
-        name = f"wcp360-bench-{os.getpid()}"
-        started = subprocess.run([*tool, "up", name, "--json"], capture_output=True, text=True, check=True).stdout
-        try:
-            note(f"{'warm' if warm else 'plain'}: measuring")
-            times = measure(json.loads(started), warm)
-        finally:
-            subprocess.run([*tool, "down", name], capture_output=True, check=False)
+        with fresh_node(warm) as host, serving(host, warm) as bench:
+            times = late(bench, host)
         print(f"| {'warm' if warm else 'plain'} | {statistics.median(times):.0f} ms | {p95(times):.0f} ms | {AIM} ms |")
 
 

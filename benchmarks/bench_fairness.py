@@ -19,11 +19,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.report import about, note  # noqa: E402
-from tests.e2e.panel import Panel  # noqa: E402
-from wcp360.core.ids import new_id  # noqa: E402
-from wcp360.core.resources import Ref, RoleItem, Spec  # noqa: E402
-from wcp360.storage import Ledger, SqlStore, migrate  # noqa: E402
+from benchmarks.report import about, note
+from tests.e2e.panel import Panel
+from wcp360.core.ids import new_id
+from wcp360.core.resources import Ref, RoleItem, Spec
+from wcp360.storage import Ledger, SqlStore, migrate
 
 IMPORT = int(os.environ.get("BENCH_IMPORT", "1000"))
 WAITING = int(os.environ.get("BENCH_WAITING", "10000"))

@@ -23,11 +23,11 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.report import about, note  # noqa: E402
-from tests.hosts.fixtures import Host  # noqa: E402
-from wcp360.core.ids import new_id  # noqa: E402
-from wcp360.engine.outcome import Report  # noqa: E402
-from wcp360.engine.runner import Executor  # noqa: E402
+from benchmarks.report import about, note
+from tests.hosts.fixtures import Host
+from wcp360.core.ids import new_id
+from wcp360.engine.outcome import Report
+from wcp360.engine.runner import Executor
 
 DOMAINS = int(os.environ.get("BENCH_DOMAINS", "1000"))
 TENANTS = int(os.environ.get("BENCH_TENANTS", "200"))

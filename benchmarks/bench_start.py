@@ -24,12 +24,12 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.report import about, note  # noqa: E402
-from wcp360.core.ids import new_id  # noqa: E402
-from wcp360.engine.consumer import _prepare  # noqa: E402
-from wcp360.engine.payloads import FOLDER  # noqa: E402
-from wcp360.engine.runner import Executor, find_ansible_playbook, run_environment  # noqa: E402
-from wcp360.engine.warm import Warm  # noqa: E402
+from benchmarks.report import about, note
+from wcp360.core.ids import new_id
+from wcp360.engine.consumer import _prepare
+from wcp360.engine.payloads import FOLDER
+from wcp360.engine.runner import Executor, find_ansible_playbook, run_environment
+from wcp360.engine.warm import Warm
 
 TURNS = int(os.environ.get("WCP360_BENCH_TURNS", "10"))
 HOST = "wcp360-bench-start"

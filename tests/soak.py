@@ -100,7 +100,8 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if report.when == "teardown":
         campaign.told |= {str(text): None for name, text in report.user_properties if name == "told"}
         for name, numbers in report.user_properties:
-            campaign.counts.update(numbers if name == "tally" else {})  # type: ignore[call-overload]
+            if name == "tally" and isinstance(numbers, dict):
+                campaign.counts.update(numbers)
 
 
 def pytest_sessionfinish() -> None:

@@ -229,21 +229,20 @@ def removal(params: dict[str, Any]) -> list[ItemResult]:
     if before.foreign:
         path = f"{params['path']}/{CURRENT}/{min(before.foreign)}"
         raise ItemError(f"{path} is in the way: WCP360 did not write it. Move it away, then retry.")
-    results = {}
+    results: dict[str, ItemResult] = {}
+
+    def add(key: str, diff: dict[str, str]) -> None:
+        results.setdefault(key, ItemResult(key, changed=True)).diff.append(diff)
+
     told_before = {item["id"] for item in params["items"] if item["state"] == "absent"}
     for path, owner in sorted(before.owners.items()):
-        if owner in told_before:
-            continue
-        key = owner or params["shared_id"]
-        result = results.setdefault(key, ItemResult(key, changed=True))
-        result.diff.append(_diff(f"{params['path']}/{CURRENT}/{path}", before.files.get(path), None))
+        if owner not in told_before:
+            add(owner or params["shared_id"], _diff(f"{params['path']}/{CURRENT}/{path}", before.files.get(path), None))
     for path, content in Entries(params["entries"]).present.items():
         if content is not None:
-            result = results.setdefault(params["shared_id"], ItemResult(params["shared_id"], changed=True))
-            result.diff.append(_diff(path, content, None))
+            add(params["shared_id"], _diff(path, content, None))
     if there := Store(params["path"]).described():
-        result = results.setdefault(params["shared_id"], ItemResult(params["shared_id"], changed=True))
-        result.diff.append({**_diff(params["path"], None, None), "before": there})
+        add(params["shared_id"], {**_diff(params["path"], None, None), "before": there})
     return list(results.values())
 
 
