@@ -95,7 +95,7 @@ def _is_abandoned() -> bool:
     """Tell whether nobody reads our output any more; SSH's server closes it when the client is gone."""
     output = select.poll()
     output.register(1, 0)
-    return any(state & (select.POLLERR | select.POLLHUP) for _, state in output.poll(0))
+    return any(state & (select.POLLERR | select.POLLHUP) for descriptor, state in output.poll(0))
 
 
 def _locked_file(path: str, deadline: float) -> int:

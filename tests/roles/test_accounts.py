@@ -57,7 +57,8 @@ def accounts(node: Node, state: str, check: bool = False) -> Outcome:
 
 
 def processes(node: Node) -> str:
-    return node.run("pgrep", "-u", str(A.uid), "-a", check=False)
+    """Return alpha's processes that still run: an ended one may wait a moment for its parent (state Z) to ask."""
+    return node.run("pgrep", "-u", str(A.uid), "-a", "--runstates", "DRSTt", check=False)
 
 
 def test_account_has_no_subordinate_ids(node: Node) -> None:
