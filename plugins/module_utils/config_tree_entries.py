@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from typing import Any
 
@@ -12,13 +11,9 @@ from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_model i
 )
 from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_store import (
     read_content,
-    sync,
-    write_content,
+    replace_file,
 )
 from ansible_collections.wcp360.hosting.plugins.module_utils.items import ItemError
-
-# A name that neither include patterns (*.conf) nor logrotate take up when a run is killed before the rename.
-TEMPORARY = "~"
 
 
 class Entries:
@@ -47,13 +42,7 @@ class Entries:
         """Write what differs, each file by one rename."""
         for path in self.changing:
             os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path + TEMPORARY)
-            write_content(path + TEMPORARY, self.wanted[path])
-            # On the disk before it has its name: a file emptied by a loss of power would be taken for a foreign one.
-            sync(path + TEMPORARY)
-            os.rename(path + TEMPORARY, path)
-            sync(os.path.dirname(path))
+            replace_file(path, self.wanted[path])
 
     def remove(self) -> None:
         """Take away what is there of them."""

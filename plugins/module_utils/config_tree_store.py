@@ -25,6 +25,8 @@ CURRENT = "current"
 GENERATIONS = "generations"
 STAGING = ".staging-"
 REMOVED = ".wcp360-removed"
+# A name that neither include patterns (*.conf) nor logrotate take up when a run is killed before the rename.
+TEMPORARY = "~"
 
 
 class Store:
@@ -214,6 +216,17 @@ def write_content(path: str, content: Content) -> None:
         stream.flush()
         os.fchown(descriptor, content.uid, content.gid)
         os.fchmod(descriptor, content.mode)
+
+
+def replace_file(path: str, content: Content) -> None:
+    """Put a file at ``path`` by one rename, whatever a killed run left beside it."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path + TEMPORARY)
+    write_content(path + TEMPORARY, content)
+    # On the disk before it has its name: a file emptied by a loss of power would be taken for a foreign one.
+    sync(path + TEMPORARY)
+    os.rename(path + TEMPORARY, path)
+    sync(os.path.dirname(path))
 
 
 def _walk(root: str, below: str = "") -> Iterator[tuple[str, bool]]:

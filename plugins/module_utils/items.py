@@ -12,7 +12,7 @@ import os
 import select
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -133,12 +133,18 @@ def converge_items(
     ``plan`` returns the steps for one item, in order, and raises ItemError where the item cannot be converged.
     ``extra`` is asked at the end for further return values.
     """
-    if module.check_mode:
-        results = [_converge_one(spec, plan, apply=False) for spec in module.params["items"]]
-    else:
-        with lock_or_fail(module):
-            results = [_converge_one(spec, plan, apply=True) for spec in module.params["items"]]
+    with nullcontext() if module.check_mode else lock_or_fail(module):
+        results = [_converge_one(spec, plan, apply=not module.check_mode) for spec in module.params["items"]]
     finish(module, results, **extra())
+
+
+def converge_as_one(module: Any, plan: Callable[[dict[str, Any]], list[Step]]) -> None:
+    """Converge the module's parameters as its only item, and fail as a task where that fails: nothing goes on then."""
+    with nullcontext() if module.check_mode else lock_or_fail(module):
+        result = _converge_one(module.params, plan, apply=not module.check_mode)
+    if result.failed:
+        module.fail_json(msg=result.msg)
+    finish(module, [result])
 
 
 @contextmanager

@@ -50,7 +50,8 @@ _UNSEEN = re.compile(r"/run/.*|/var/lib/systemd/timers/.*", re.ASCII)
 # Nginx says in each line when and as which process it says it.
 _TIMES = re.compile(r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d (?=\[)|(?<=\] )\d+#\d+: ", re.ASCII)
 _ATTRIBUTES = re.compile(r"(?P<path>/.*?)(?: \((?P<mode>[0-7]{4}) (?P<owner>\d+:\d+)\))?", re.ASCII | re.DOTALL)
-_DIRECTORY = re.compile(r"directory (?P<mode>[0-7]{4}) (?P<owner>-?\d+:-?\d+)\n", re.ASCII)
+_ENTRY = re.compile(r"(?P<kind>directory|file) (?P<mode>[0-7]{4}) (?P<owner>-?\d+:-?\d+)\n", re.ASCII)
+_LINK = re.compile(r"link (?P<target>/\S+)\n", re.ASCII)
 _MOVED = re.compile(r"moved to (?P<trash>/\S+)\n", re.ASCII)
 _SERVICE = re.compile(
     r"(?P<state>[a-z ]+?)(?:, generation (?P<generation>\S+?))?(?:, (?P<enabled>enabled|disabled))?\n"
@@ -93,7 +94,7 @@ def told(items: Iterable[Item]) -> list[list[str]]:
     """
     everything = list(items)
     server = [item for item in everything if item["resource"].startswith("server:")]
-    rows = [["server", effect.name, _whole(effect.before), effect.after] for effect in effects(server)]
+    rows = [["server", effect.name, effect.before, effect.after] for effect in effects(server)]
     rows += [
         [item["resource"], diff["name"], diff["before"], diff["after"]]
         for item in everything
@@ -101,13 +102,6 @@ def told(items: Iterable[Item]) -> list[list[str]]:
         for diff in item["diff"]
     ]
     return sorted(rows)
-
-
-def _whole(text: str) -> str:
-    """Return what ansible-core's module file says of a directory without what is in it, which may go before it does."""
-    if not text.startswith("{") or '"path_content"' not in text:
-        return text
-    return json.dumps({key: value for key, value in json.loads(text).items() if key != "path_content"})
 
 
 def unlike(before: Things, after: Things, used: set[Exclusion] | None = None) -> set[str]:
@@ -171,7 +165,7 @@ class Comparison:
         elif effect.name.startswith("files left by "):
             for path in effect.before.splitlines():
                 self._take(effect, [path, *self._below(path)])
-        elif kind != "package" and not self._by_content(effect):
+        elif kind != "package":
             self.problems.append(f"predicted, but nothing is known by this name: {effect}")
 
     def _take(self, effect: Effect, names: Iterable[str]) -> None:
@@ -254,13 +248,6 @@ class Comparison:
             if problem := _service_differs(text, [things[unit] for unit in units if unit in things], things, name):
                 self.problems.append(f"service {name} {side} {problem}, predicted was {text!r}")
 
-    def _by_content(self, effect: Effect) -> bool:
-        """A new file of ansible-core's modules goes by the name of its source: it is known by what is in it."""
-        wanted = hashlib.sha256(effect.after.encode()).hexdigest()
-        found = [name for name in self.left if self.after.get(name, {}).get("content") == wanted]
-        self.left -= set(found)
-        return bool(found)
-
     def _explain_unnamed(self) -> None:
         for item in self.items:
             pattern = SILENT_TASKS.get(str(item["task"]).partition(" : ")[2])
@@ -304,10 +291,10 @@ def _is(text: str, found: dict[str, str] | None) -> bool:
     """Tell whether what was observed is what a side of a difference says."""
     if text == "" or _MOVED.fullmatch(text):
         return found is None or found.get("content") == hashlib.sha256(b"").hexdigest()
-    directory = _DIRECTORY.fullmatch(text)
-    if directory:
-        wanted = ("directory", directory["mode"], directory["owner"])
-        return found is not None and (found["kind"], *_owned(found)) == wanted
+    if entry := _ENTRY.fullmatch(text):
+        return found is not None and (found["kind"], *_owned(found)) == (entry["kind"], entry["mode"], entry["owner"])
+    if link := _LINK.fullmatch(text):
+        return found is not None and found.get("target") == link["target"]
     if text.startswith("{") and '"path"' in text:
         return _is_state(json.loads(text), found)
     if text == "half deleted by an interrupted run\n":

@@ -144,8 +144,9 @@ def predicted(report: Report) -> list[PredictedItem]:
     said: set[tuple[str, str, str]] = set()
     found: list[PredictedItem] = []
     for line in report.lines:
-        items = list(_of_line(line))
-        found += [_without_repeats(item, said) for item in items] if line["items"] is None else items
+        found += [
+            _without_repeats(item, said) if item.resource.startswith("server:") else item for item in _of_line(line)
+        ]
     return [item for item in found if item.changed or item.failed or item.not_checked]
 
 

@@ -33,7 +33,6 @@ READERS = frozenset(
 SILENT = frozenset(f"ansible.builtin.{name}" for name in ("group", "service", "systemd_service", "uri"))
 # What a skipped task says that had nothing to do: none, or a loop of which every element was left out.
 NOTHING_TO_DO = frozenset({"", "All items skipped"})
-COPIERS = frozenset({"ansible.builtin.copy", "ansible.builtin.template"})
 
 
 @dataclass(slots=True)
@@ -118,9 +117,7 @@ class Radius:
         names = [diff.name for item in predicted(Report([line])) for diff in item.diff]
         if not names and action not in SILENT:
             return [task]
-        # A new file of theirs goes by the name of the role's own source.
-        known = {name for name in names if action in COPIERS and "/" not in name}
-        return [name or task for name in names if name not in known and not self._server[role].covers(name)]
+        return [name or task for name in names if not self._server[role].covers(name)]
 
     def _of_item(self, item: PredictedItem, role: str) -> list[str]:
         server = item.resource == f"server:{role}"

@@ -1,0 +1,183 @@
+"""Directories, files and links of root outside of tenants' reach: what they are, and the steps to what they have to be.
+
+Their paths come from roles, never from tenants, and so do the directories above them: links on the way are followed,
+as they are wherever an admin has moved a directory.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_model import Content, mode_of
+from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_store import read_content, replace_file
+from ansible_collections.wcp360.hosting.plugins.module_utils.items import ItemError, Step
+
+#: What a directory gets that an entry's own needs above it, and every file without a mode.
+DIRECTORY_MODE, FILE_MODE = 0o755, 0o644
+#: Stands for the path of the new content in the arguments of a checker.
+PLACE = "%s"
+#: Seconds; a checker that reads one file takes none.
+CHECK_TIMEOUT = 30
+
+
+class SystemFiles:
+    """Plans the entries of one item in their order; what earlier ones make or take away counts as done."""
+
+    def __init__(self) -> None:
+        self._made: set[str] = set()
+        self._taken: set[str] = set()
+
+    def plan(self, item: dict[str, Any]) -> list[Step]:
+        """Return the steps. Raises ItemError, with the path, for something in the way that is of another kind."""
+        planners: dict[str, Callable[[dict[str, Any]], list[Step]]] = {
+            "directory": self._directory,
+            "file": self._file,
+            "link": self._link,
+            "absent": self._absent,
+        }
+        return [step for entry in item["entries"] for step in planners[entry["state"]](_checked(entry))]
+
+    def _directory(self, entry: dict[str, Any]) -> list[Step]:
+        path, mode = entry["path"], mode_of(entry["mode"] or f"{DIRECTORY_MODE:o}")
+        found = None if path in self._taken else _status(path, follow=True)
+        if found is None:
+            above = os.path.dirname(path)
+            first = [] if above in self._made else self._missing(above)
+            self._made.add(path)
+            return [*first, _made_directory(path, mode, entry["gid"])]
+        if not stat.S_ISDIR(found.st_mode):
+            raise ItemError(f"{path} is in the way: it is not a directory. Move it away, then retry.")
+        before, after = _text("directory", found), _words("directory", mode, entry["gid"])
+        return [] if before == after else [Step(path, before, after, partial(_own, path, mode, entry["gid"]))]
+
+    def _missing(self, path: str) -> list[Step]:
+        """Return the steps that make a directory which an entry needs, where it is missing."""
+        if _status(path, follow=True) is not None:
+            return []
+        return self._directory({"path": path, "mode": None, "gid": 0})
+
+    def _file(self, entry: dict[str, Any]) -> list[Step]:
+        path, mode = entry["path"], mode_of(entry["mode"] or f"{FILE_MODE:o}")
+        wanted = Content(entry["content"].encode(), mode, 0, entry["gid"])
+        found = read_content(path)
+        if found is None and os.path.lexists(path):
+            raise ItemError(f"{path} is in the way: it is not a plain file. Move it away, then retry.")
+        if found == wanted:
+            return []
+        if found and found.data == wanted.data:
+            before, after = f"file {found.attributes}\n", f"file {wanted.attributes}\n"
+            return [Step(path, before, after, partial(replace_file, path, wanted))]
+        if entry["validate"]:
+            _check(path, entry["validate"], wanted)
+        before = found.data.decode("utf-8", "replace") if found else ""
+        headers = [path, path]
+        if found and found.attributes != wanted.attributes:
+            headers = [f"{path} ({content.attributes})" for content in (found, wanted)]
+        return [Step(headers[0], before, entry["content"], partial(replace_file, path, wanted), headers[1])]
+
+    def _link(self, entry: dict[str, Any]) -> list[Step]:
+        path, target = entry["path"], entry["target"]
+        if os.path.lexists(path) and not os.path.islink(path):
+            raise ItemError(f"{path} is in the way: it is not a link. Move it away, then retry.")
+        found = os.readlink(path) if os.path.islink(path) else None
+        if found == target:
+            return []
+        before = "" if found is None else f"link {found}\n"
+        return [Step(path, before, f"link {target}\n", partial(_replace_link, path, target))]
+
+    def _absent(self, entry: dict[str, Any]) -> list[Step]:
+        path = entry["path"]
+        found = _status(path, follow=False)
+        if found is None or (entry["unless_used"] and self._is_used(path, set(entry["besides"]))):
+            return []
+        self._taken.add(path)
+        if stat.S_ISDIR(found.st_mode):
+            return [Step(path, _text("directory", found), "", partial(_remove_directory, path, entry["unless_used"]))]
+        content = read_content(path)
+        before = f"link {os.readlink(path)}\n" if stat.S_ISLNK(found.st_mode) else "another kind of file\n"
+        if content is not None:
+            before = content.data.decode("utf-8", "replace") or f"file {content.attributes}\n"
+        return [Step(path, before, "", partial(os.unlink, path))]
+
+    def _is_used(self, path: str, besides: set[str]) -> bool:
+        """Tell whether a directory holds anything but what this item or, by ``besides``, another task takes away."""
+        going = {os.path.basename(taken) for taken in self._taken if os.path.dirname(taken) == path}
+        return bool(set(os.listdir(path)) - going - besides)
+
+
+def _checked(entry: dict[str, Any]) -> dict[str, Any]:
+    path = entry["path"]
+    if not path.startswith("/") or os.path.normpath(path) != path or path == "/":
+        raise ItemError(f"'{path}' is no plain absolute path.")
+    for state, needed in (("file", "content"), ("link", "target")):
+        if entry["state"] == state and entry[needed] is None:
+            raise ItemError(f"{path} cannot be a {state} without '{needed}'.")
+    return entry
+
+
+def _status(path: str, follow: bool) -> os.stat_result | None:
+    try:
+        return os.stat(path, follow_symlinks=follow)
+    except FileNotFoundError:
+        return None
+
+
+def _text(kind: str, status: os.stat_result) -> str:
+    return f"{kind} {stat.S_IMODE(status.st_mode):04o} {status.st_uid}:{status.st_gid}\n"
+
+
+def _words(kind: str, mode: int, gid: int) -> str:
+    return f"{kind} {mode:04o} 0:{gid}\n"
+
+
+def _made_directory(path: str, mode: int, gid: int) -> Step:
+    def make() -> None:
+        os.mkdir(path, 0o700)
+        _own(path, mode, gid)
+
+    return Step(path, "", _words("directory", mode, gid), make)
+
+
+def _own(path: str, mode: int, gid: int) -> None:
+    os.chown(path, 0, gid)
+    os.chmod(path, mode)  # last, because a change of owner may clear bits of it
+
+
+def _check(path: str, argv: list[str], content: Content) -> None:
+    """Ask a checker about new content. Raises ItemError with what it said."""
+    with tempfile.TemporaryDirectory(prefix="wcp360-") as directory:
+        place = os.path.join(directory, os.path.basename(path))
+        with open(place, "xb") as file:
+            file.write(content.data)
+        words = [place if word == PLACE else word for word in argv]
+        try:
+            done = subprocess.run(
+                words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=CHECK_TIMEOUT, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise ItemError(f"{argv[0]}, which checks {path}, cannot be asked: {error}") from error
+    if done.returncode:
+        said = (done.stderr or done.stdout).replace(place, path).strip()
+        raise ItemError(f"{argv[0]} refuses what {path} would hold: {said}")
+
+
+def _replace_link(path: str, target: str) -> None:
+    beside = f"{path}~"
+    if os.path.islink(beside):  # what a killed run left
+        os.unlink(beside)
+    os.symlink(target, beside)
+    os.rename(beside, path)
+
+
+def _remove_directory(path: str, only_empty: bool) -> None:
+    if only_empty:  # whoever put something in there meanwhile keeps it
+        os.rmdir(path)
+    else:
+        shutil.rmtree(path)
