@@ -248,9 +248,11 @@ def removal(params: dict[str, Any]) -> list[ItemResult]:
 
 def _diff(path: str, old: Content | Unread | None, new: Content | Unread | None) -> dict[str, str]:
     same = old is not None and new is not None and old.attributes == new.attributes
-    return {
-        "before_header": path if same or old is None else f"{path} ({old.attributes})",
-        "after_header": path if same or new is None else f"{path} ({new.attributes})",
-        "before": old.data.decode("utf-8", "replace") if old else "",
-        "after": new.data.decode("utf-8", "replace") if new else "",
-    }
+    before_header = path if same or old is None else f"{path} ({old.attributes})"
+    after_header = path if same or new is None else f"{path} ({new.attributes})"
+    before = old.data.decode("utf-8", "replace") if old else ""
+    after = new.data.decode("utf-8", "replace") if new else ""
+    if old and new and before == after:  # mode or owner alone: two equal sides would not show as a difference
+        before_header = after_header = path
+        before, after = f"file {old.attributes}\n", f"file {new.attributes}\n"
+    return {"before_header": before_header, "after_header": after_header, "before": before, "after": after}

@@ -107,6 +107,26 @@ def _other_modes(tenant: str, domain: str) -> Obstacle:
     return Obstacle("other modes", f"for path in {paths}; do test ! -d $path || chmod 0755 $path; done")
 
 
+def _ours(tenant: str, domain: str) -> str:
+    """Return words of a shell for files of ours: of a site, of a pool, of what all share, and of the system's."""
+    trees = f"/etc/nginx/wcp360/current/sites/{domain}.conf /etc/wcp360/php/current/{tenant}.conf"
+    return f"{trees} /etc/nginx/wcp360/current/http.conf /etc/logrotate.d/wcp360-php /usr/local/lib/wcp360/*.py"
+
+
+def _changed_files(tenant: str, domain: str) -> Obstacle:
+    make = f"for path in {_ours(tenant, domain)}; do test ! -f $path || echo '# by hand' >> $path; done"
+    return Obstacle("files of ours that somebody changed", make)
+
+
+def _changed_modes(tenant: str, domain: str) -> Obstacle:
+    make = f"for path in {_ours(tenant, domain)}; do test ! -f $path || {{ chmod 0600 $path; chown 1 $path; }}; done"
+    return Obstacle("files of ours that are somebody else's now", make)
+
+
+def _lost_files(tenant: str, domain: str) -> Obstacle:
+    return Obstacle("files of ours that somebody removed", f"rm -f {_ours(tenant, domain)}")
+
+
 def _changed_account(tenant: str, domain: str) -> Obstacle:
     ours = f"id -nG {tenant} 2>/dev/null | grep -qw wcp360-tenants"
     make = f"! {ours} || {{ usermod --shell /bin/sh --comment changed {tenant}; echo {tenant}:secret | chpasswd; }}"
@@ -165,6 +185,9 @@ MAKERS: tuple[Maker, ...] = (
     _contents,
     _lost_directory,
     _other_modes,
+    _changed_files,
+    _changed_modes,
+    _lost_files,
     _changed_account,
     _process,
     left_files,

@@ -129,6 +129,26 @@ def test_check_mode_predicts_and_writes_nothing(tree: Tree) -> None:
     assert tree.text("generation.conf") == f"id {done.after.digest}"
 
 
+def test_a_file_that_somebody_changed_is_put_right_and_named(tree: Tree) -> None:
+    tree.run([item("a"), item("b")])
+    one, other = (tree.path / f"current/sites/{name}.conf" for name in "ab")
+    one.chmod(0o600)
+    other.write_text("by hand")
+    done = tree.run([item("a"), item("b")])
+    assert (one.stat().st_mode & 0o777, other.read_text()) == (0o644, "good")
+    told = {name: done.results[name].diff for name in "ab"}
+    owner = f"{os.geteuid()}:{os.getegid()}"
+    assert told["a"] == [
+        {
+            "before_header": str(one),
+            "after_header": str(one),
+            "before": f"file 0600 {owner}\n",
+            "after": f"file 0644 {owner}\n",
+        }
+    ]
+    assert [(diff["before"], diff["after"]) for diff in told["b"]] == [("by hand", "good")]
+
+
 def test_a_repeated_run_changes_nothing(tree: Tree) -> None:
     first = tree.run([item("a", "x @@WCP360_ITEM@@")], shared=[file("g.conf", "@@WCP360_GENERATION@@")])
     before = snapshot(tree.path)
