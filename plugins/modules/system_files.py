@@ -11,9 +11,12 @@ short_description: Have directories, files and links of root, all in one call
 description:
   - Converges what a role has in directories such as C(/etc) and C(/usr/local/lib), in the order of the list.
   - What tasks of M(ansible.builtin.file), M(ansible.builtin.copy) and M(ansible.builtin.template) do in two or three
-    calls to the node for each file. What earlier entries make or take away counts for later ones, in check mode too.
-  - Everything belongs to root. Where something of another kind is in the way, nothing is changed and the task fails.
-  - A file is replaced by one rename, after it was written to the disk.
+    calls to the node for each file. Directories that earlier entries make are there for later ones, and what earlier
+    ones take away is gone, in check mode too.
+  - Everything belongs to root. Where something of another kind is in the way, or a directory is somebody else's,
+    nothing is changed and the task fails.
+  - A file is replaced by one rename, after it was written to the disk. What a killed run left beside it, with C(~)
+    behind its name, goes with the next run.
 version_added: 0.1.0
 author: WCP360 contributors (@wcp360)
 options:
@@ -49,6 +52,10 @@ options:
         description: Group.
         type: int
         default: 0
+      follow:
+        description: Take a link to a directory for the directory, as where an admin has moved it to another disk.
+        type: bool
+        default: false
       validate:
         description:
           - A program with arguments that has to end well before new content is written, in check mode too.
@@ -74,7 +81,7 @@ attributes:
     description: Predicts every entry, and asks the programs of O(entries[].validate).
     support: full
   diff_mode:
-    description: The content of a file, one line for anything else.
+    description: The content of a file that is written, one line for anything else.
     support: full
 """
 
@@ -115,6 +122,7 @@ ENTRY = {
     "target": {"type": "str"},
     "mode": {"type": "str"},
     "gid": {"type": "int", "default": 0},
+    "follow": {"type": "bool", "default": False},
     "validate": {"type": "list", "elements": "str", "default": []},
     "unless_used": {"type": "bool", "default": False},
     "besides": {"type": "list", "elements": "str", "default": []},

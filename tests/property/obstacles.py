@@ -42,7 +42,7 @@ def _foreign_file(tenant: str, domain: str) -> Obstacle:
     # Where the file is ours already this is a hand edit, which is put right by whoever writes the site next.
     return Obstacle(
         "a file of somebody else's where a site's is to be",
-        f"test ! -d /etc/nginx/wcp360/current || {{ mkdir -p {path.rpartition('/')[0]}; echo '# mine' >> {path}; }}",
+        f"test ! -d /etc/nginx/wcp360/current || {{ mkdir -p -m 0711 $(dirname {path}); echo '# mine' >> {path}; }}",
         f"if grep -qsx '# mine' {path} && test $(wc -l < {path}) -eq 1; then rm {path}; fi",
     )
 

@@ -95,12 +95,17 @@ def test_many_sequences_do_what_their_dry_runs_said(campaign: Campaign, tell: Te
 
 @pytest.mark.soak
 @pytest.mark.timeout(600)
-def test_what_all_tenants_share_goes_as_its_dry_run_said(campaign: Campaign) -> None:
+@pytest.mark.parametrize("together", [False, True], ids=["one by one", "together"])
+def test_what_all_tenants_share_goes_as_its_dry_run_said(campaign: Campaign, together: bool) -> None:
     start = len(campaign.problems)
     campaign.step(tour(campaign)[1], through_preview=False)
     campaign.step(Drawn("tenant.delete", {"name": "acme", "purge": True}), through_preview=False)
-    for name in ("webserver", "accounts"):
-        campaign.step(Drawn("module.remove", {"name": name, "node": NODE}), through_preview=True)
+    removals = [{"name": name, "node": NODE} for name in ("webserver", "accounts")]
+    if together:
+        operations = [{"operation": "module.remove", "input": removal} for removal in removals]
+        campaign.step(Drawn("change.create", {"operations": operations}), through_preview=True)
+    for removal in () if together else removals:
+        campaign.step(Drawn("module.remove", removal), through_preview=True)
     campaign.step(Drawn("node.delete", {"name": NODE}), through_preview=False)
     campaign.clear_up(Random(1))  # the next sequences want a node
     assert campaign.problems[start:] == []

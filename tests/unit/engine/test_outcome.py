@@ -168,6 +168,15 @@ def test_what_two_roles_would_both_make_is_said_once() -> None:
     assert len(no_diff) == 2
 
 
+def test_what_two_roles_would_both_make_is_said_once_by_modules_with_items_too() -> None:
+    diff = {"before_header": "/var/log/x", "after_header": "/var/log/x", "before": "", "after": "directory 0755 0:0\n"}
+    items = [item(f"server:{role}", changed=True, diff=[diff]) for role in ("php_fpm", "nginx")]
+    (found,) = predicted(Report([line(items=[one]) for one in items], GOOD))
+    assert (found.resource, [diff.name for diff in found.diff]) == ("server:php_fpm", ["/var/log/x"])
+    tenants = [item(f"tenant:{name}", changed=True, diff=[diff]) for name in "ab"]
+    assert len(predicted(Report([line(items=[one]) for one in tenants], GOOD))) == 2
+
+
 @pytest.mark.parametrize("odd", [3, "x", {"before": "a"}, [3, None]])
 def test_what_a_node_sends_in_another_form_breaks_nothing(odd: Any) -> None:
     report = Report(

@@ -18,8 +18,12 @@ class _Module:
     has_lock = True
 
     def __init__(self, *names: str) -> None:
-        self.params = {"items": [{"id": name} for name in names]}
+        self.params: dict[str, Any] = {"items": [{"id": name} for name in names]}
         self.told: dict[str, Any] = {}
+
+    def fail_json(self, msg: str) -> NoReturn:
+        self.told = {"msg": msg}
+        raise _Ended
 
     def exit_json(self, **told: Any) -> NoReturn:
         self.told = {item["id"]: item for item in told["items"]}
@@ -52,3 +56,17 @@ def test_what_a_program_refuses_on_a_full_disk_is_tried_again(monkeypatch: pytes
     told = converged({"b": items.ItemError("useradd: cannot lock /etc/passwd")})
     assert told["b"]["retry"] and told["b"]["msg"].startswith("The file system of /etc is full. useradd")
     assert not told["a"]["retry"]
+
+
+@pytest.mark.parametrize("error", [None, items.ItemError("It is in the way.")])
+def test_what_is_one_item_fails_as_a_task(error: Exception | None) -> None:
+    def plan(spec: dict[str, Any]) -> list[items.Step]:
+        if error:
+            raise error
+        return [items.Step("/x", "", "y", lambda: None)]
+
+    module = _Module()
+    module.params["id"] = "server:mine"
+    with pytest.raises(_Ended):
+        items.converge_as_one(module, plan)
+    assert module.told == {"msg": "It is in the way."} if error else module.told["server:mine"]["changed"]

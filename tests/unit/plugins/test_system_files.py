@@ -12,7 +12,7 @@ from ansible_collections.wcp360.hosting.plugins.module_utils.items import ItemEr
 from ansible_collections.wcp360.hosting.plugins.module_utils.system_files import SystemFiles
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="changes owners, so it needs root")
-DEFAULTS = {"state": "file", "content": None, "target": None, "mode": None, "gid": 0, "validate": []}
+DEFAULTS = {"state": "file", "content": None, "target": None, "mode": None, "gid": 0, "follow": False, "validate": []}
 
 
 def item(*entries: dict[str, Any]) -> dict[str, Any]:
@@ -67,9 +67,9 @@ def test_all_of_a_role_is_made_and_taken_away(tmp_path: Path) -> None:
         {"path": mask, "state": "absent"},
     )
     assert gone == [
-        (str(library / "work.py"), "print(1)\n", ""),
+        (str(library / "work.py"), "file 0644 0:0\n", ""),
         (str(library), "directory 0711 0:33\n", ""),
-        (str(unit), "[Unit]\n", ""),
+        (str(unit), "file 0600 0:7\n", ""),
         (str(mask), "link /dev/null\n", ""),
     ]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lib"]
@@ -105,7 +105,7 @@ def test_a_directory_in_use_stays(tmp_path: Path) -> None:
     assert [path for path, _, _ in converge({"path": ours, "state": "absent"}, entry)] == [str(ours)]
     predicted = SystemFiles().plan(item({**entry, "besides": ["theirs"]}))
     assert [step.before_header for step in predicted] == [str(directory)]  # in a preview it is still there
-    with pytest.raises(OSError, match="not empty"):
+    with pytest.raises(ItemError, match=f"^{directory} was to be removed, but holds .*: theirs"):
         predicted[0].apply()
     theirs.unlink()
     assert len(converge(entry)) == 1 and not directory.exists()
@@ -131,18 +131,77 @@ def test_what_is_in_the_way_is_left_alone(tmp_path: Path, state: str) -> None:
         SystemFiles().plan(item({"path": place, "state": state, "content": "x", "target": "/dev/null"}))
 
 
+def test_only_a_directory_that_may_be_a_link_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    link, dangling = tmp_path / "link", tmp_path / "dangling"
+    link.symlink_to(tmp_path / "elsewhere")
+    dangling.symlink_to(tmp_path / "unmounted")
+    entry = {"path": link, "state": "directory"}
+    with pytest.raises(ItemError, match=f"^{link} is in the way"):
+        SystemFiles().plan(item(entry))
+    assert converge({**entry, "follow": True}) == [(str(link), "directory 0700 0:0\n", "directory 0755 0:0\n")]
+    with pytest.raises(ItemError, match=f"^{dangling} is in the way"):
+        SystemFiles().plan(item({"path": dangling, "state": "directory", "follow": True}))
+
+
+def test_a_directory_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    os.chown(tmp_path / "d", 54321, 0)
+    with pytest.raises(ItemError, match="/d belongs to the user with uid 54321, not to root"):
+        SystemFiles().plan(item({"path": tmp_path / "d", "state": "directory"}))
+
+
 def test_a_run_that_was_killed_is_taken_up(tmp_path: Path) -> None:
     directory, file, link = tmp_path / "d", tmp_path / "file", tmp_path / "link"
     directory.mkdir(mode=0o700)
     (tmp_path / "file~").write_text("half")
     (tmp_path / "link~").symlink_to("/half")
-    converge(
+    wanted = [
         {"path": directory, "state": "directory"},
         {"path": file, "content": "whole\n"},
         {"path": link, "state": "link", "target": "/whole"},
-    )
+    ]
+    converge(*wanted)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d", "file", "link"]
     assert file.read_text() == "whole\n" and os.readlink(link) == "/whole" and look(directory)[0] == "0755"
+    (tmp_path / "file~").write_text("half")
+    assert [path for path, _, _ in converge(*wanted)] == [f"{file}~"]
+
+
+def test_what_a_killed_run_left_does_not_keep_a_directory(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/file~").touch()
+    converge(
+        {"path": tmp_path / "d/file", "state": "absent"},
+        {"path": tmp_path / "d", "state": "absent", "unless_used": True},
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_lies_below_a_file_or_is_a_link_is_absent_like_anything_else(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "dangling").symlink_to("/nowhere")
+    gone = converge(
+        {"path": tmp_path / "file/below", "state": "absent"},
+        {"path": tmp_path / "dangling", "state": "absent", "unless_used": True},
+    )
+    assert gone == [(str(tmp_path / "dangling"), "link /nowhere\n", "")]
+
+
+def test_an_empty_file_has_a_difference_too(tmp_path: Path) -> None:
+    assert converge({"path": tmp_path / "empty", "content": ""}) == [(str(tmp_path / "empty"), "", "file 0644 0:0\n")]
+
+
+@pytest.mark.parametrize("state", ["file", "link"])
+def test_a_missing_directory_is_said_in_the_preview(tmp_path: Path, state: str) -> None:
+    entry = {"path": tmp_path / "no/x", "state": state, "content": "x", "target": "/x"}
+    with pytest.raises(ItemError, match=r"^The directory above /.*/no/x does not exist"):
+        SystemFiles().plan(item(entry))
+
+
+def test_a_path_is_listed_once(tmp_path: Path) -> None:
+    with pytest.raises(ItemError, match=r"/x is listed twice\.$"):
+        SystemFiles().plan(item({"path": tmp_path / "x", "content": "a"}, {"path": tmp_path / "x", "state": "absent"}))
 
 
 def test_what_a_checker_refuses_is_not_written(tmp_path: Path) -> None:

@@ -35,7 +35,8 @@ SERVER = Footprint(
             "/run/wcp360",
         }
     ),
-    names=frozenset({"service sshd", "service wcp360-trash.timer"}),
+    # The directory of all homes itself, not what lies in it.
+    names=frozenset({"/home", "service sshd", "service wcp360-trash.timer"}),
 )
 
 FOOTPRINTS = Footprints({"tenant_accounts": account}, {"tenant": Shared(server=SERVER)})
