@@ -3,8 +3,8 @@
 
 Usage: compare_outcomes.py PREDICTED.jsonl DONE.jsonl HOST, both written by the callback plugin wcp360.hosting.outcomes.
 Tenant level (results with items): the same items, flags and diffs, exactly. Server level (everything else, and items
-called "server:…"): the same end state of each thing that changes, and so the same packages; how it gets there may
-differ, because in check mode a later task cannot see what an earlier one would have made.
+called "server:…"): the same state of each thing that changes, before and in the end, and so the same packages; how it
+gets there may differ, because in check mode a later task cannot see what an earlier one would have made.
 Ends with 1 and a line per difference.
 """
 
@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 Outcome = dict[str, Any]
-# Where ansible-core's own modules name a file of the controller's scratch directory, the name differs from run to run.
-SCRATCH = ("/.ansible/tmp/", "ansible-local-", "/tmp/ansible")
+States = dict[str, tuple[str, str]]
 
 
 def load(path: str, host: str) -> list[Outcome]:
@@ -47,9 +46,9 @@ def tenant_items(outcomes: list[Outcome]) -> dict[tuple[str, str, str, int], Out
     return found
 
 
-def server_states(outcomes: list[Outcome]) -> dict[str, str]:
-    """The last state given to each thing that changes at server level: by path, package, unit."""
-    states: dict[str, str] = {}
+def server_states(outcomes: list[Outcome]) -> States:
+    """The first and the last state of each thing that changes at server level: by path, package, unit."""
+    states: States = {}
     for outcome in outcomes:
         items = outcome["items"]
         if items is None:
@@ -57,22 +56,19 @@ def server_states(outcomes: list[Outcome]) -> dict[str, str]:
         else:
             changes = [change for item in items if is_server_level(item) for change in item.get("diff") or []]
         for change in changes:
-            name, after = _state(change)
+            name, before, after = _sides(change)
             if name:
-                states[name] = after
+                states[name] = (states.get(name, (before, ""))[0], after)
     return states
 
 
-def _state(change: Outcome) -> tuple[str, str]:
-    """What one diff is about and how it ends; ("", "") where ansible-core says nothing about it."""
-    if "prepared" in change:
-        return f"prepared {change['prepared']}", ""
-    headers = [str(change.get(key) or "") for key in ("before_header", "after_header")]
-    names = [name for name in headers if name and not any(part in name for part in SCRATCH)]
-    after = change.get("after", "")
+def _sides(change: Outcome) -> tuple[str, str, str]:
+    """What one diff is about and its two sides; an empty name where ansible-core says nothing about it."""
+    before, after = change.get("before", ""), change.get("after", "")
     if isinstance(after, dict):
-        return str(after.get("path", "")), json.dumps(after, sort_keys=True)
-    return (names[-1].split(" (")[0] if names else ""), str(after)
+        return str(after.get("path", "")), json.dumps(before, sort_keys=True), json.dumps(after, sort_keys=True)
+    name = str(change.get("after_header") or change.get("before_header") or "")
+    return name.partition(" (")[0], str(before), str(after)
 
 
 def differences(predicted: list[Outcome], done: list[Outcome]) -> list[str]:
@@ -104,7 +100,7 @@ def _item_differs(key: Any, predicted: Outcome, done: Outcome) -> list[str]:
     ]
 
 
-def _server_differs(key: Any, predicted: str, done: str) -> list[str]:
+def _server_differs(key: Any, predicted: tuple[str, str], done: tuple[str, str]) -> list[str]:
     return [] if predicted == done else [f"{key}: predicted {predicted!r}, done {done!r}"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -97,10 +98,14 @@ def test_items_are_compared_exactly(predicted: dict, done: dict, expected: str) 
     assert bool(found) == bool(expected)
 
 
-def test_server_level_compares_end_states() -> None:
-    def diff(after: str) -> list[dict[str, object]]:
-        return [_outcome(diff=[{"before_header": "package nginx", "after_header": "package nginx", "after": after}])]
+def test_server_level_compares_the_first_and_the_last_state() -> None:
+    def diff(*states: str) -> list[dict[str, object]]:
+        common = {"before_header": "package nginx", "after_header": "package nginx"}
+        pairs = itertools.pairwise(states)
+        return [_outcome(diff=[{**common, "before": before, "after": after}]) for before, after in pairs]
 
-    assert compare_outcomes.differences(diff("1"), diff("1")) == []
-    assert compare_outcomes.differences(diff("1"), diff("2"))
-    assert compare_outcomes.differences([], diff("1"))
+    assert compare_outcomes.differences(diff("0", "1"), diff("0", "1")) == []
+    assert compare_outcomes.differences(diff("0", "1"), diff("0", "x", "1")) == []
+    assert compare_outcomes.differences(diff("0", "1"), diff("0", "2"))
+    assert compare_outcomes.differences(diff("0", "1"), diff("x", "1"))
+    assert compare_outcomes.differences([], diff("0", "1"))

@@ -278,8 +278,8 @@ def _diffs(entries: Any) -> list[FileDiff]:
 def _diff_name(entry: dict[str, Any]) -> str:
     """Return what a difference is about.
 
-    ansible-core's file gives no header but a path among the attributes, and its copy and template head the new side
-    with their own source on the controller, which is another one in each run.
+    ansible-core's file gives no header but a path among the attributes. Its copy and template head the new side with
+    their own source on the controller, which nobody must take for the place of the file on the node.
     """
     for side in (entry.get("before"), entry.get("after")):
         if isinstance(side, dict) and side.get("path"):
