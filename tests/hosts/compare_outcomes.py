@@ -3,8 +3,9 @@
 
 Usage: compare_outcomes.py PREDICTED.jsonl DONE.jsonl HOST, both written by the callback plugin wcp360.hosting.outcomes.
 Tenant level (results with items): the same items, flags and diffs, exactly. Server level (everything else, and items
-called "server:…"): the same state of each thing that changes, before and in the end, and so the same packages; how it
-gets there may differ, because in check mode a later task cannot see what an earlier one would have made.
+called "server:…"): the same end state of each thing that changes, of a path also the same state before, and so the same
+packages; how it gets there may differ, because in check mode a later task cannot see what an earlier one would have
+made, such as the service that a package brings.
 Ends with 1 and a line per difference.
 """
 
@@ -47,7 +48,7 @@ def tenant_items(outcomes: list[Outcome]) -> dict[tuple[str, str, str, int], Out
 
 
 def server_states(outcomes: list[Outcome]) -> States:
-    """The first and the last state of each thing that changes at server level: by path, package, unit."""
+    """The first state (of a path) and the last of each thing that changes at server level: by path, package, unit."""
     states: States = {}
     for outcome in outcomes:
         items = outcome["items"]
@@ -58,7 +59,7 @@ def server_states(outcomes: list[Outcome]) -> States:
         for change in changes:
             name, before, after = _sides(change)
             if name:
-                states[name] = (states.get(name, (before, ""))[0], after)
+                states[name] = (states.get(name, (before if name.startswith("/") else "", ""))[0], after)
     return states
 
 

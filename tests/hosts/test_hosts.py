@@ -99,8 +99,8 @@ def test_items_are_compared_exactly(predicted: dict, done: dict, expected: str) 
 
 
 def test_server_level_compares_the_first_and_the_last_state() -> None:
-    def diff(*states: str) -> list[dict[str, object]]:
-        common = {"before_header": "package nginx", "after_header": "package nginx"}
+    def diff(*states: str, name: str = "/etc/x") -> list[dict[str, object]]:
+        common = {"before_header": name, "after_header": name}
         pairs = itertools.pairwise(states)
         return [_outcome(diff=[{**common, "before": before, "after": after}]) for before, after in pairs]
 
@@ -108,4 +108,5 @@ def test_server_level_compares_the_first_and_the_last_state() -> None:
     assert compare_outcomes.differences(diff("0", "1"), diff("0", "x", "1")) == []
     assert compare_outcomes.differences(diff("0", "1"), diff("0", "2"))
     assert compare_outcomes.differences(diff("0", "1"), diff("x", "1"))
+    assert compare_outcomes.differences(diff("0", "1", name="service x"), diff("x", "1", name="service x")) == []
     assert compare_outcomes.differences([], diff("0", "1"))

@@ -1,13 +1,23 @@
-"""The one form of a reason that lies with another resource, by which it is known when that one is healed."""
+"""The forms of reasons that a preview and a run have in common.
+
+A reason that lies with another resource is known by its form when that one is healed.
+"""
 
 from __future__ import annotations
 
 from wcp360.core.resources import Ref
 
+_UNCHANGED = "it is unchanged and was refused before ({}); correct it, or retry the change that failed"
+
 
 def needs(ref: Ref, trouble: str) -> str:
     """Return the reason of a resource that cannot be applied for want of ``ref``, of which ``trouble`` is told."""
     return f"{_start(ref)}which {trouble}"
+
+
+def unchanged(reason: str) -> str:
+    """Return the reason of a resource that is as its node has refused it, with ``reason``."""
+    return _UNCHANGED.format(reason)
 
 
 def is_for_want(reason: str, ref: Ref) -> bool:

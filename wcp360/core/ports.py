@@ -70,6 +70,11 @@ class Target:
         """Whether the node still has to be brought to the wanted revision, and has not refused it."""
         return self.applied < self.wanted and self.failed < self.wanted
 
+    @property
+    def refused(self) -> bool:
+        """Whether the node has refused the wanted revision, which is not tried again as it is."""
+        return self.applied < self.wanted <= self.failed
+
 
 class TargetStatus(StrEnum):
     """What a run did to a target. APPLIED: done. FAILED: refused by the node. INTERRUPTED: tried again later."""

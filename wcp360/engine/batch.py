@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from itertools import chain, zip_longest
 from typing import Any
 
-from wcp360.core.needs import needs
+from wcp360.core.needs import needs, unchanged
 from wcp360.core.ports import State, Target
 from wcp360.core.request import LISTS, SERVER, build_request
 from wcp360.core.resources import Life, Ref, RoleItem
@@ -31,15 +31,23 @@ def compile_batches(state: State) -> dict[str, Batch]:
     """Return one batch for each node that has something pending.
 
     In a transaction that has touched resources (a rehearsal) it is limited to those and what belongs to their
-    tenants: a preview shows what its own operation does, not what others have asked for meanwhile.
+    tenants: a preview shows what its own operation does, not what others have asked for meanwhile. What is touched,
+    and still as its node has refused it, would fail the change at once.
     """
     chosen: dict[str, list[Target]] = {}
     tenants = _touched_tenants(state)
     for target in state.targets(pending=True):
         if _is_own(target, state, tenants):
             chosen.setdefault(target.node, []).append(target)
+    refused = [target for target in state.targets(refs=sorted(state.touched)) if target.refused]
+    for target in refused:
+        chosen.setdefault(target.node, [])
     # Whole, however much it is: a preview has to name everything that would change.
-    return {node: compile_node(state, node, targets)[0] for node, targets in chosen.items()}
+    batches = {node: compile_node(state, node, targets)[0] for node, targets in chosen.items()}
+    for target in refused:
+        entry = {"revision": target.wanted, "reason": unchanged(target.reason)}
+        batches[target.node]["skipped"][str(target.ref)] = entry
+    return batches
 
 
 def compile_node(state: State, node: str, chosen: Iterable[Target]) -> tuple[Batch, list[Target]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from wcp360.core.needs import unchanged
 from wcp360.core.resources import Life, Ref
 from wcp360.core.settle import TENANT
 from wcp360.core.views import ChangeStatus, ChangeView, EventView, PreviewView, RecordStatus
@@ -18,8 +19,6 @@ from wcp360.storage.records import RecordsPart, event_of, reason_of
 from wcp360.storage.reserving import ReservingPart
 from wcp360.storage.tables import CHUNK, Row, Tables, insert_all
 from wcp360.storage.times import now_text
-
-UNCHANGED = "it is unchanged and was refused before ({}); correct it, or retry the change that failed"
 
 
 class Unit(ListsPart, RecordsPart, AnswersPart, RankingPart, ReservingPart):
@@ -224,7 +223,7 @@ class Unit(ListsPart, RecordsPart, AnswersPart, RankingPart, ReservingPart):
             "node": row["node"],
             "revision": row["wanted"],
             "status": (ChangeStatus.FAILED if refused else ChangeStatus.PENDING).value,
-            "reason": UNCHANGED.format(row["reason"]) if refused else "",
+            "reason": unchanged(row["reason"]) if refused else "",
         }
 
     def _tell_finished(self, change: Row) -> None:

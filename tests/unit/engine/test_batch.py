@@ -106,6 +106,21 @@ def test_a_rehearsal_shows_nothing_of_another_tenant(panel: Panel) -> None:
     assert batch["order"] == ["node:local", "tenant:demo"]
 
 
+def test_a_rehearsal_shows_that_what_was_refused_is_not_tried_again_as_it_is(panel: Panel) -> None:
+    panel.submit("demo", "x")
+    panel.submit("other", "x")
+    settle(panel, TargetStatus.FAILED, "demo", "other")
+    with panel.store.write() as tx:
+        panel.write(tx, "demo", "x")
+        batch = compile_batches(tx)[NODE]
+    reason = "it is unchanged and was refused before (no); correct it, or retry the change that failed"
+    assert (batch["targets"], batch["skipped"]) == ({}, {"tenant:demo": {"revision": 1, "reason": reason}})
+    with panel.store.write() as tx:
+        panel.write(tx, "demo", "y")
+        batch = compile_batches(tx)[NODE]
+    assert (batch["order"], batch["skipped"]) == (["tenant:demo"], {})
+
+
 def test_a_rehearsal_shows_all_however_much_it_is(panel: Panel) -> None:
     names = [f"t{number}" for number in range(MAX_TARGETS + 1)]
     with panel.store.write() as tx:

@@ -73,7 +73,6 @@ POOLS = Shared(
                 *(f"/etc/systemd/system/wcp360-php{unit}" for unit in ("@.service", "@.socket")),
                 *(f"/etc/systemd/system/wcp360-php-idle.{kind}" for kind in ("service", "timer")),
                 "/etc/systemd/system/wcp360-php-sockets.service",
-                "/run/wcp360-php-idle",
                 "/usr/local/lib/wcp360",
                 "/etc/wcp360",
                 "/var/lib/wcp360",
