@@ -256,8 +256,8 @@ class _Step:
 
 
 def _left_out(reason: str) -> bool:
-    """Tell whether something fails because of what it needs, which no item of a run tells."""
-    return reason.startswith("skipped: ")
+    """Tell whether something fails without a run: for what it needs, or because it was refused as it is."""
+    return reason.startswith(("skipped: ", "it is unchanged and was refused before "))
 
 
 def _short(given: dict[str, Any]) -> dict[str, Any]:
