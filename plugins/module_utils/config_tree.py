@@ -17,6 +17,7 @@ from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_model i
     Wanted,
     compose,
     conflicts,
+    file_diff,
     mode_of,
     wanted,
     wanted_files,
@@ -59,7 +60,7 @@ class ConfigTree:
         if common is not None and not common.failed:
             self._describe(common, SHARED)
             for path in self.entries.changing:
-                common.diff.append(_diff(path, self.entries.present[path], self.entries.wanted[path]))
+                common.diff.append(file_diff(path, self.entries.present[path], self.entries.wanted[path]))
             common.changed = bool(common.diff)
 
     def apply(self) -> None:
@@ -207,7 +208,7 @@ class ConfigTree:
         old, new = self.before.files_of(owner), self.after.files_of(owner)
         for path in sorted({*old, *new}):
             if old.get(path) != new.get(path):
-                result.diff.append(_diff(f"{self.params['path']}/{CURRENT}/{path}", old.get(path), new.get(path)))
+                result.diff.append(file_diff(f"{self.params['path']}/{CURRENT}/{path}", old.get(path), new.get(path)))
         result.changed = bool(result.diff)
 
 
@@ -237,22 +238,13 @@ def removal(params: dict[str, Any]) -> list[ItemResult]:
     told_before = {item["id"] for item in params["items"] if item["state"] == "absent"}
     for path, owner in sorted(before.owners.items()):
         if owner not in told_before:
-            add(owner or params["shared_id"], _diff(f"{params['path']}/{CURRENT}/{path}", before.files.get(path), None))
+            add(
+                owner or params["shared_id"],
+                file_diff(f"{params['path']}/{CURRENT}/{path}", before.files.get(path), None),
+            )
     for path, content in Entries(params["entries"]).present.items():
         if content is not None:
-            add(params["shared_id"], _diff(path, content, None))
+            add(params["shared_id"], file_diff(path, content, None))
     if there := Store(params["path"]).described():
-        add(params["shared_id"], {**_diff(params["path"], None, None), "before": there})
+        add(params["shared_id"], {**file_diff(params["path"], None, None), "before": there})
     return list(results.values())
-
-
-def _diff(path: str, old: Content | Unread | None, new: Content | Unread | None) -> dict[str, str]:
-    same = old is not None and new is not None and old.attributes == new.attributes
-    before_header = path if same or old is None else f"{path} ({old.attributes})"
-    after_header = path if same or new is None else f"{path} ({new.attributes})"
-    before = old.data.decode("utf-8", "replace") if old else ""
-    after = new.data.decode("utf-8", "replace") if new else ""
-    if old and new and before == after:  # mode or owner alone: two equal sides would not show as a difference
-        before_header = after_header = path
-        before, after = f"file {old.attributes}\n", f"file {new.attributes}\n"
-    return {"before_header": before_header, "after_header": after_header, "before": before, "after": after}

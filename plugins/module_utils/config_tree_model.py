@@ -193,6 +193,20 @@ def wanted(spec: dict[str, Any]) -> Wanted:
     return Wanted(spec["id"], present, tuple(spec.get("claims") or ()) if present else (), files)
 
 
+def file_diff(path: str, old: Content | Unread | None, new: Content | Unread | None) -> dict[str, str]:
+    """Return the difference of one file, None for one that is not there, in the form that Ansible prints."""
+    same = old is not None and new is not None and old.attributes == new.attributes
+    before_header = path if same or old is None else f"{path} ({old.attributes})"
+    after_header = path if same or new is None else f"{path} ({new.attributes})"
+    before = old.data.decode("utf-8", "replace") if old else ""
+    after = new.data.decode("utf-8", "replace") if new else ""
+    if before == after:  # mode or owner alone, or an empty file: two equal sides would not show as a difference
+        before_header = after_header = path
+        before = f"file {old.attributes}\n" if old else ""
+        after = f"file {new.attributes}\n" if new else ""
+    return {"before_header": before_header, "after_header": after_header, "before": before, "after": after}
+
+
 def wanted_files(specs: list[dict[str, Any]]) -> dict[str, Content]:
     """Turn file arguments into contents by relative path. Raises ItemError."""
     files: dict[str, Content] = {}

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_model import Content, mode_of
+from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_model import Content, file_diff, mode_of
 from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_store import (
     TEMPORARY,
     read_content,
@@ -170,14 +170,9 @@ def _own(path: str, mode: int, gid: int) -> None:
 
 
 def _replaced(path: str, found: Content | None, wanted: Content) -> Step:
-    """Return the step that writes a file: its content differs, or mode and owner alone, or it is new."""
-    before = found.data.decode("utf-8", "replace") if found else ""
-    after, headers = wanted.data.decode(), [path, path]
-    if before == after:  # two equal sides would not show as a difference
-        before, after = f"file {found.attributes}\n" if found else "", f"file {wanted.attributes}\n"
-    elif found and found.attributes != wanted.attributes:
-        headers = [f"{path} ({content.attributes})" for content in (found, wanted)]
-    return Step(headers[0], before, after, partial(replace_file, path, wanted), headers[1])
+    diff = file_diff(path, found, wanted)
+    apply = partial(replace_file, path, wanted)
+    return Step(diff["before_header"], diff["before"], diff["after"], apply, diff["after_header"])
 
 
 def _check(path: str, argv: list[str], content: Content) -> None:
