@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ansible_collections.wcp360.hosting.plugins.module_utils.items import ItemError
+from ansible_collections.wcp360.hosting.plugins.module_utils.items import ItemError, entry_line
 
 MANIFEST = ".manifest.json"
 ITEM_PLACEHOLDER = b"@@WCP360_ITEM@@"
@@ -202,8 +202,7 @@ def file_diff(path: str, old: Content | Unread | None, new: Content | Unread | N
     after = new.data.decode("utf-8", "replace") if new else ""
     if before == after:  # mode or owner alone, or an empty file: two equal sides would not show as a difference
         before_header = after_header = path
-        before = f"file {old.attributes}\n" if old else ""
-        after = f"file {new.attributes}\n" if new else ""
+        before, after = (entry_line("file", one.mode, one.uid, one.gid) if one else "" for one in (old, new))
     return {"before_header": before_header, "after_header": after_header, "before": before, "after": after}
 
 

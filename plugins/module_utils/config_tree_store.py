@@ -18,7 +18,7 @@ from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_model i
     Unread,
 )
 from ansible_collections.wcp360.hosting.plugins.module_utils.faults import point
-from ansible_collections.wcp360.hosting.plugins.module_utils.items import ItemError
+from ansible_collections.wcp360.hosting.plugins.module_utils.items import ItemError, entry_line
 
 MARKER = ".config_tree"
 CURRENT = "current"
@@ -183,7 +183,7 @@ class Store:
             found = os.lstat(self.path)
         except FileNotFoundError:
             return "half deleted by an interrupted run\n" if os.path.lexists(self.path + REMOVED) else ""
-        return f"directory {stat.S_IMODE(found.st_mode):04o} {found.st_uid}:{found.st_gid}\n"
+        return entry_line("directory", stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid)
 
     def remove(self) -> None:
         """Take the whole tree away; it disappears by one rename first."""

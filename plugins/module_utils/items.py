@@ -33,6 +33,11 @@ class ItemError(Exception):
     """One item cannot be converged; the message is a sentence for people and names the path or object."""
 
 
+def entry_line(kind: str, mode: int, uid: int, gid: int) -> str:
+    """Return the line that stands for a directory or a file in a difference: all but what is in it."""
+    return f"{kind} {mode:04o} {uid}:{gid}\n"
+
+
 @dataclass
 class Step:
     """One difference between what is and what is wanted, and the action that removes it."""
@@ -133,18 +138,23 @@ def converge_items(
     ``plan`` returns the steps for one item, in order, and raises ItemError where the item cannot be converged.
     ``extra`` is asked at the end for further return values.
     """
-    with nullcontext() if module.check_mode else lock_or_fail(module):
-        results = [_converge_one(spec, plan, apply=not module.check_mode) for spec in module.params["items"]]
+    results = _converged(module, module.params["items"], plan)
     finish(module, results, **extra())
 
 
 def converge_as_one(module: Any, plan: Callable[[dict[str, Any]], list[Step]]) -> None:
     """Converge the module's parameters as its only item, and fail as a task where that fails: nothing goes on then."""
-    with nullcontext() if module.check_mode else lock_or_fail(module):
-        result = _converge_one(module.params, plan, apply=not module.check_mode)
+    (result,) = _converged(module, [module.params], plan)
     if result.failed:
         module.fail_json(msg=result.msg)
     finish(module, [result])
+
+
+def _converged(
+    module: Any, specs: list[dict[str, Any]], plan: Callable[[dict[str, Any]], list[Step]]
+) -> list[ItemResult]:
+    with nullcontext() if module.check_mode else lock_or_fail(module):
+        return [_converge_one(spec, plan, apply=not module.check_mode) for spec in specs]
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ansible_collections.wcp360.hosting.plugins.module_utils.dirfd import opened, opened_below, split_relative
-from ansible_collections.wcp360.hosting.plugins.module_utils.items import ItemError, Step
+from ansible_collections.wcp360.hosting.plugins.module_utils.items import ItemError, Step, entry_line
 from ansible_collections.wcp360.hosting.plugins.module_utils.purging import (
     PURGE_PREFIX,
     STAMP_FORMAT,
@@ -38,7 +38,7 @@ class Entry:
 
     def text(self, kind: str = "directory") -> str:
         """Return the one line that stands for it in a diff."""
-        return f"{kind} {self.mode:04o} {self.uid}:{self.gid}\n"
+        return entry_line(kind, self.mode, self.uid, self.gid)
 
 
 class OwnedTree:

@@ -21,7 +21,7 @@ from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_store i
     read_content,
     replace_file,
 )
-from ansible_collections.wcp360.hosting.plugins.module_utils.items import ItemError, Step
+from ansible_collections.wcp360.hosting.plugins.module_utils.items import ItemError, Step, entry_line
 
 #: What a directory gets that an entry's own needs above it, and every file without a mode.
 DIRECTORY_MODE, FILE_MODE = 0o755, 0o644
@@ -71,7 +71,7 @@ class SystemFiles:
             raise ItemError(f"{path} is in the way: it is not a directory. Move it away, then retry.")
         if found.st_uid:
             raise ItemError(f"{path} belongs to the user with uid {found.st_uid}, not to root: left alone.")
-        before, after = _text("directory", found), _words("directory", mode, entry["gid"])
+        before, after = _text("directory", found), entry_line("directory", mode, 0, entry["gid"])
         return [] if before == after else [Step(path, before, after, partial(_own, path, mode, entry["gid"]))]
 
     def _missing(self, path: str) -> list[Step]:
@@ -149,11 +149,7 @@ def _status(path: str, follow: bool) -> os.stat_result | None:
 
 
 def _text(kind: str, status: os.stat_result) -> str:
-    return f"{kind} {stat.S_IMODE(status.st_mode):04o} {status.st_uid}:{status.st_gid}\n"
-
-
-def _words(kind: str, mode: int, gid: int) -> str:
-    return f"{kind} {mode:04o} 0:{gid}\n"
+    return entry_line(kind, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid)
 
 
 def _made_directory(path: str, mode: int, gid: int) -> Step:
@@ -161,7 +157,7 @@ def _made_directory(path: str, mode: int, gid: int) -> Step:
         os.mkdir(path, 0o700)
         _own(path, mode, gid)
 
-    return Step(path, "", _words("directory", mode, gid), make)
+    return Step(path, "", entry_line("directory", mode, 0, gid), make)
 
 
 def _own(path: str, mode: int, gid: int) -> None:

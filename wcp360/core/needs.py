@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from wcp360.core.resources import Ref
 
-_UNCHANGED = "it is unchanged and was refused before ({}); correct it, or retry the change that failed"
-
 
 def needs(ref: Ref, trouble: str) -> str:
     """Return the reason of a resource that cannot be applied for want of ``ref``, of which ``trouble`` is told."""
@@ -17,7 +15,7 @@ def needs(ref: Ref, trouble: str) -> str:
 
 def unchanged(reason: str) -> str:
     """Return the reason of a resource that is as its node has refused it, with ``reason``."""
-    return _UNCHANGED.format(reason)
+    return f"it is unchanged and was refused before ({reason}); correct it, or retry the change that failed"
 
 
 def is_for_want(reason: str, ref: Ref) -> bool:
