@@ -12,13 +12,11 @@ from typing import Any
 from ansible_collections.wcp360.hosting.plugins.module_utils.instances_words import printable, tail
 
 SYSTEMCTL = ("systemctl", "--quiet", "--no-ask-password")
-PROPERTIES = "Id,LoadState,ActiveState,UnitFileState,NeedDaemonReload,Slice"
+PROPERTIES = "Id,LoadState,ActiveState,UnitFileState,NeedDaemonReload"
 ENABLED = ("enabled", "enabled-runtime", "alias")
 UP = ("active", "reloading", "refreshing")
 NOT_DOWN = (*UP, "activating", "deactivating")
 COMMAND_SECONDS = 150
-#: Those that are always there (systemd.special(7)).
-COMMON_SLICES = {"", "-.slice", "system.slice", "user.slice", "machine.slice"}
 
 
 class Systemd:
@@ -30,7 +28,6 @@ class Systemd:
         """Remember when the work began: the journal's lines before it are not a failure's last words."""
         self.since = time.time()
         self.sizes: dict[str, int] = {}
-        self.slices: dict[str, str] = {}
 
     def observe(self, specs: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
         """Return per item id: running, awake, lingering (something must still be stopped), enabled, stale, missing.
@@ -39,7 +36,6 @@ class Systemd:
         """
         units = {name: {} for spec in specs for name in _units(spec)}
         self._read_properties(units)
-        self.slices |= {name: found.get("Slice", "") for name, found in units.items()}
         return {spec["id"]: _judge([units[name] for name in _units(spec)], spec) for spec in specs}
 
     def prepare(self, specs: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -87,12 +83,11 @@ class Systemd:
         """Stop the units, sockets first, so that no request starts the service again."""
         units = [spec["socket_unit"] for spec in specs if spec["socket_unit"]] + [spec["unit"] for spec in specs]
         _systemctl("stop", units=units)
-        _systemctl("reset-failed", units=units)
         return {}
 
     def forget(self, specs: list[dict[str, Any]]) -> None:
-        """Stop the slices in which nothing runs any more: systemd itself would keep them until the node restarts."""
-        _stop_empty_slices({self.slices[name] for name in _all_units(specs)} - COMMON_SLICES)
+        """Have systemd no longer remember those that failed: it would list them until the node restarts."""
+        _systemctl("reset-failed", units=_all_units(specs))
 
     def words(self, spec: dict[str, Any]) -> str:
         """Return the last lines that the service of ``spec`` said since the work began."""
@@ -117,7 +112,7 @@ class Systemd:
         names = list(units)
         for start in range(0, len(names), 200):
             part = names[start : start + 200]
-            for name, found in zip(part, _show(PROPERTIES, *part), strict=False):
+            for name, found in zip(part, _show(part), strict=False):
                 units[name].update(found)
 
 
@@ -173,38 +168,10 @@ def _judge(units: list[dict[str, str]], spec: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _show(properties: str, *units: str) -> list[dict[str, str]]:
-    """Return the properties of each of ``units``, which may be patterns of what is loaded."""
-    blocks = _run(["systemctl", "show", "-p", properties, "--", *units]).strip().split("\n\n")
+def _show(units: list[str]) -> list[dict[str, str]]:
+    """Return the properties of each of ``units``."""
+    blocks = _run(["systemctl", "show", "-p", PROPERTIES, "--", *units]).strip().split("\n\n")
     return [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in blocks]
-
-
-def _stop_empty_slices(slices: set[str]) -> None:
-    """Stop those of ``slices``, and of the ones above them, that nothing is left in."""
-    if not slices:
-        return
-    names = {above for name in slices for above in _with_those_above(name)}
-    members = {unit["Id"]: set(unit["SliceOf"].split()) for unit in _show("Id,SliceOf", *names) if "SliceOf" in unit}
-    busy = _busy()
-    if not busy:  # something always is: systemd did not answer
-        return
-    empty: list[str] = []
-    for name in sorted(members, key=len, reverse=True):  # inner ones first
-        if not (members[name] & busy) - set(empty):
-            empty.append(name)
-    _systemctl("stop", units=empty)
-
-
-def _with_those_above(name: str) -> list[str]:
-    """Return a slice and those that it lies in: a-b.slice lies in a.slice (systemd.slice(5))."""
-    words = name.removesuffix(".slice").split("-")
-    return ["-".join(words[:length]) + ".slice" for length in range(len(words), 0, -1)]
-
-
-def _busy() -> set[str]:
-    """Return the names of all units that are up, or on their way; asking each for its properties takes a second."""
-    words = ["--all", "--plain", "--no-legend", "--full", f"--state={','.join(NOT_DOWN)}"]
-    return {line.split()[0] for line in _run(["systemctl", "list-units", *words]).splitlines() if line.strip()}
 
 
 def _systemctl(*words: str, units: Sequence[str]) -> None:

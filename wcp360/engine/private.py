@@ -32,6 +32,7 @@ gathering = explicit
 home = {home}
 host_key_checking = True
 inject_facts_as_vars = False
+internal_poll_interval = 0.005
 interpreter_python = /usr/bin/python3
 local_tmp = {temporary}
 localhost_warning = False
