@@ -95,7 +95,7 @@ class Accounts:
         if user:
             self.ids[name] = {"uid": user.pw_uid, "gid": user.pw_gid}
         if item["state"] == "absent":
-            return self._plan_absent(name, user, item["gid"])
+            return self._plan_absent(item, user)
         return self._plan_present(item, user)
 
     def _check_ours(self, item: dict[str, Any], user: pwd.struct_passwd | None) -> None:
@@ -111,8 +111,7 @@ class Accounts:
             self._check_ids_free(name, uid, item["gid"])
 
     def _check_ids_free(self, name: str, uid: int | None, gid: int | None) -> None:
-        holder = uid is not None and (_user_of(uid) or self._uids.get(uid))
-        if holder:
+        if holder := self._holder(uid):
             raise ItemError(f"The uid {uid} for {name} belongs to the user {holder} already: nothing was changed.")
         group = _group(name)
         wanted = uid if gid is None else gid
@@ -161,20 +160,36 @@ class Accounts:
             number += 1
         return number
 
-    def _plan_absent(self, name: str, user: pwd.struct_passwd | None, gid: int | None) -> list[Step]:
-        group = _group(name)
-        orphan = bool(not user and group and group.gr_gid == gid and not group.gr_mem)
-        if orphan:
-            return [Step(f"group {name}", f"gid {gid}\n", "", lambda: _run(["groupdel", name]))]
+    def _plan_absent(self, item: dict[str, Any], user: pwd.struct_passwd | None) -> list[Step]:
+        name = item["name"]
         if not user:
-            return []
+            # All that an earlier run may not have come to: it was killed, or could not remove something.
+            is_others = self._holder(item["uid"]) != ""
+            return _plan_group(item) + _plan_leftovers(name, item["uid"], is_others)
         found = _found(user, self.groups).text()
         # Its processes are no difference of their own: which of them role php_fpm stops first, no preview knows.
         steps = [Step(f"account {name}", found, "", lambda: _delete(name, user.pw_uid))]
-        if left := leftovers.find(name, user.pw_uid):
-            text = "".join(path + "\n" for path in left)
-            steps.append(Step(f"files left by {name}", text, "", lambda: leftovers.remove(left, user.pw_uid)))
-        return steps
+        return steps + _plan_leftovers(name, user.pw_uid)
+
+    def _holder(self, uid: int | None) -> str:
+        """Return who has ``uid``, on the node or by an earlier item; empty for nobody."""
+        return "" if uid is None else _user_of(uid) or self._uids.get(uid, "")
+
+
+def _plan_group(item: dict[str, Any]) -> list[Step]:
+    """Return the step that takes away the account's group, where nothing but that is left of the two."""
+    name = item["name"]
+    gid = item["uid"] if item["gid"] is None else item["gid"]
+    group = _group(name)
+    if not group or group.gr_gid != gid or group.gr_mem:
+        return []
+    return [Step(f"group {name}", f"gid {gid}\n", "", lambda: _run(["groupdel", name]))]
+
+
+def _plan_leftovers(name: str, uid: int | None, is_others: bool = False) -> list[Step]:
+    left = leftovers.find(name, uid, is_others=is_others)
+    text = "".join(leftovers.shown(path) + "\n" for path in left)
+    return [Step(f"files left by {name}", text, "", lambda: leftovers.remove(left, uid))] if left else []
 
 
 def _check_item(item: dict[str, Any]) -> None:
@@ -300,6 +315,7 @@ def _delete(name: str, uid: int) -> None:
     _run(["userdel", name])
     if _group(name):
         _run(["groupdel", name])
+    point("accounts.after_user")
 
 
 def _run(argv: list[str]) -> None:

@@ -31,6 +31,7 @@ ACTIONS = ("enable", "disable", "stop", "forget", "start", "reload")
 POINTS = (
     *(f"{when} {step}" for step in STEPS for when in ("before", "after")),
     "accounts.before_user",
+    "accounts.after_user",
     "item.before_step",
     "tree.staged",
     "tree.before_swap",

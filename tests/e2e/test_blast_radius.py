@@ -26,7 +26,7 @@ from wcp360.core.views import ChangeStatus, ChangeView, RecordStatus
 from wcp360.engine.consumer import collection_root
 from wcp360.engine.converge import Tools, converge
 from wcp360.engine.preview import make_preview
-from wcp360.engine.runner import Executor
+from wcp360.engine.runner import Ended, Executor, Permit, allow
 from wcp360.storage import migrate
 from wcp360.wiring import System, build
 
@@ -74,6 +74,14 @@ class Panel:
             made = state.preview(preview.id)
         assert (made.status, made.reason) == (RecordStatus.SUCCEEDED, "")
         return preview.id
+
+    def wanted(self) -> list[tuple[Any, ...]]:
+        """Return what the nodes shall have, and whether they have it."""
+        with self.system.store.read() as state:
+            return sorted(
+                (str(target.ref), target.life, str(target.items), target.pending, target.applied == target.wanted)
+                for target in state.targets()
+            )
 
     def done(self, name: str, /, **given: Any) -> None:
         """Make a change that has to succeed."""
@@ -174,16 +182,70 @@ def test_a_preview_is_applied_exactly(panel: Panel) -> None:
     }
 
 
-def test_a_preview_of_a_server_that_moved_is_refused_with_what_moved(panel: Panel, host: Host) -> None:
-    home = "/home/alpha/web/moved.alpha.test"
-    preview = panel.preview("domain.create", name="moved.alpha.test", tenant="alpha")
-    host.run(f"install -d -o alpha -g www-data -m 0750 {home}")
-    before = host.snapshot()
+MOVES = {
+    "a directory": ("install -d -o alpha -g www-data -m 0750 /home/alpha/web/moved.test", "/home/alpha/web/moved.test"),
+    "a file": ("echo '# by hand' >> /etc/nginx/wcp360/current/sites/alpha.test.conf", "/etc/nginx/wcp360"),
+    "a file's mode": ("chmod 0600 /etc/nginx/wcp360/current/sites/alpha.test.conf", "/etc/nginx/wcp360"),
+    "an account": ("usermod --comment 'by hand' alpha", "account alpha"),
+    "a unit": ("systemctl stop wcp360-php@alpha.socket", "service php-alpha"),
+}
+
+
+@pytest.mark.parametrize("moved", MOVES)
+def test_a_preview_of_a_server_that_moved_is_refused_with_what_moved(panel: Panel, host: Host, moved: str) -> None:
+    members = [
+        ("domain.create", {"name": "moved.test", "tenant": "alpha"}),
+        ("domain.update", {"name": "alpha.test", "aliases": [f"moved{len(moved)}.alpha.test"]}),
+        ("tenant.update", {"name": "alpha", "php_settings": {"memory_limit": f"{500 + len(moved)}M"}}),
+    ]
+    operations = [{"operation": name, "input": given} for name, given in members]
+    preview = panel.preview("change.create", operations=operations)
+    command, name = MOVES[moved]
+    host.run(command)
+    before, wanted = host.snapshot(), panel.wanted()
     refused = panel.change("preview.apply", None, id=preview)
     assert refused.status is ChangeStatus.FAILED
-    assert home in refused.reason and "make a new preview" in refused.reason
+    assert name in refused.reason and "make a new preview" in refused.reason
     after = host.snapshot()
     assert {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)} == set()
+    assert panel.wanted() == wanted
+    again = panel.preview("change.create", operations=operations)
+    assert panel.change("preview.apply", None, id=again).status is ChangeStatus.SUCCEEDED
+    panel.done("domain.delete", name="moved.test", purge=True)
+
+
+class Between(Executor):
+    """An executor that lets something happen between a prediction and what it allows."""
+
+    happens: Callable[[], Any] = staticmethod(lambda: None)
+
+    def execute(self, *given: Any, permit: Permit = allow, **how: Any) -> Ended:
+        """Run, and do it before the answer."""
+
+        def late(report: Any) -> str:
+            answer = permit(report)
+            self.happens()
+            return answer
+
+        return super().execute(*given, permit=late, **how)
+
+
+def test_what_another_system_needs_is_not_done_unpredicted(panel: Panel, host: Host) -> None:
+    panel.done("tenant.create", name="plain", node=NODE)
+    upgraded = ["sed -i 's/^VERSION_ID=.*/VERSION_ID=\"13\"/' /etc/os-release"]
+    between = Between(panel.tools.executor.state_dir, 300, collection_root())
+    Between.happens = staticmethod(lambda: host.run(upgraded.pop()) if upgraded else None)
+    tools, panel.tools = panel.tools, replace(panel.tools, executor=between)
+    try:
+        change = panel.change("tenant.update", None, name="plain", authorized_keys=(key(1000),))
+        with panel.system.store.read() as state:
+            first, *others = [state.run(run) for run in change.runs]
+        assert first.status is RecordStatus.FAILED and "distribution_version moved" in first.reason
+        assert (change.status, change.reason, len(others)) == (ChangeStatus.SUCCEEDED, "", 1)
+    finally:
+        panel.tools = tools
+        host.run("sed -i 's/^VERSION_ID=.*/VERSION_ID=\"12\"/' /etc/os-release")
+        panel.done("node.check", name=NODE)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from ansible_collections.wcp360.hosting.plugins.module_utils import faults as no
 
 from tests.e2e.conftest import node_create
 from tests.e2e.panel import Panel, wait_for
+from tests.e2e.test_main_job import repeat
 from tests.hosts.fixtures import Host
 from tests.soak import LONGER_IN_SOAK, SOAK
 from wcp360.core import faults
@@ -33,8 +34,9 @@ TASKS = (
     "task:Converge what belongs to tenants",
 )
 # What only taking something away, or a dry run, comes to.
-REMOVING = tuple(
-    f"instances.{when}_{action}" for action in ("disable", "stop", "forget") for when in ("before", "after")
+REMOVING = (
+    *(f"instances.{when}_{action}" for action in ("disable", "stop", "forget") for when in ("before", "after")),
+    "accounts.after_user",
 )
 PREVIEWING = ("preview.before_finish",)
 BEFORE_ACCEPTED = ("submit.before_transaction", "submit.before_commit")
@@ -255,14 +257,14 @@ def test_the_whole_server_killed_in_the_middle_of_a_run(ready: Panel, own_host: 
 def test_after_all_of_that_nothing_is_left_to_do(ready: Panel, own_host: Host) -> None:
     """A repetition of everything on the node finds nothing to change, no run is stuck, and the audit log holds."""
     tree = own_host.snapshot()
-    again = [
-        {"operation": "node.check", "input": {"name": "web1"}},
-        {"operation": "module.install", "input": {"name": "webserver", "node": "web1"}},
-    ]
-    change = ready.ended(ready.send("POST", "/changes", {"operations": again})[1]["id"])
-    assert change["status"] == "succeeded", change
-    items = [item for run in change["runs"] for item in ready.json("run", "show", run)["items"]]
-    assert not [item for item in items if item["changed"]]
+    kinds = ("tenant", "domain")
+    expected = {
+        f"{kind}:{one['name']}" for kind in kinds for one in ready.json(kind, "list", "--limit", "500")["items"]
+    }
+    done, changed = repeat(ready, "web1")
+    assert {name for name in done if name.startswith(("tenant:", "domain:"))} == expected
+    assert {name.partition(":")[0] for name in done} == {"node", "module", "tenant", "domain"}
+    assert changed == []
     assert own_host.snapshot() == tree
     assert not [run for run in ready.json("run", "list")["items"] if run["status"] in ("queued", "running")]
     assert not own_host.run("find /etc -name '.staging-*'; find /tmp -name 'wcp360-check-*'").stdout

@@ -24,6 +24,12 @@ PLAY = """
         items: [{id: a, name: alpha, uid: 20010, gid: 20010, home: /home/alpha, state: "{{ state }}"}]
 """
 RUNNING = "setsid runuser -u alpha -- sleep 500 >/dev/null 2>&1 </dev/null &"
+LEFT = "/var/spool/cron/crontabs/alpha /var/lib/systemd/linger/alpha /tmp/of-alpha /dev/shm/of-alpha"
+LEAVE = """
+mkdir -p /var/spool/cron/crontabs /var/lib/systemd/linger /tmp/of-alpha/deep
+touch /var/spool/cron/crontabs/alpha /var/lib/systemd/linger/alpha /tmp/of-alpha/deep/file /dev/shm/of-alpha
+chown -R alpha: /var/spool/cron/crontabs/alpha /tmp/of-alpha /dev/shm/of-alpha
+"""
 # A group that bears the name of alpha's unit, as somebody's own service manager could make it.
 DECOY = """
 hierarchy=$(grep -q name=systemd /proc/self/cgroup && echo /sys/fs/cgroup/systemd || echo /sys/fs/cgroup)
@@ -75,6 +81,28 @@ def test_end_of_processes_is_part_of_the_accounts_end(node: Node, state: str) ->
     assert accounts(node, state).changes() == preview.changes()
     assert processes(node) == ""
     assert accounts(node, state).changes() == []
+
+
+@pytest.mark.parametrize("begun", ["", "userdel alpha"])
+def test_what_an_account_left_goes_with_it_or_with_the_next_run(node: Node, begun: str) -> None:
+    node.run("sh", "-ec", LEAVE + begun)
+    preview = accounts(node, "absent", check=True)
+    assert accounts(node, "absent").changes() == preview.changes()
+    assert node.run("sh", "-c", f"ls -d {LEFT} 2>/dev/null; ls -A /tmp | grep wcp360 || true") == ""
+    assert accounts(node, "absent").changes() == []
+
+
+def test_who_has_the_uid_by_now_keeps_what_is_in_shared_directories(node: Node) -> None:
+    node.run("sh", "-ec", LEAVE + "userdel alpha; useradd --no-create-home --uid 20010 other")
+    try:
+        preview = accounts(node, "absent", check=True)
+        assert accounts(node, "absent").changes() == preview.changes()
+        assert node.run("sh", "-c", f"ls -d {LEFT} 2>/dev/null || true").split() == [
+            "/dev/shm/of-alpha",
+            "/tmp/of-alpha",
+        ]
+    finally:
+        node.run("sh", "-c", "userdel other; rm -rf /tmp/of-alpha /dev/shm/of-alpha")
 
 
 def test_account_is_closed_before_its_processes_end(node: Node) -> None:

@@ -27,6 +27,9 @@ from wcp360.core.views import (
 Tenants = frozenset[str] | None
 """The tenants that a caller may see; None stands for all of them and for the server's own objects."""
 
+# The words by which a target's reason says that its node was not reached at all, which is no target's fault.
+UNREACHABLE = "could not be reached"
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
@@ -192,8 +195,14 @@ class State(Protocol):
     def appliers(self, preview_id: str) -> list[str]:
         """Return the changes that apply a preview, or did."""
 
-    def reserve(self, preview_id: str, refs: Mapping[str, Iterable[Ref]]) -> None:
-        """Have the pending targets ``refs`` of each node applied exactly as the preview showed, by this change."""
+    def picture(self, refs: Iterable[Ref]) -> dict[str, Any]:
+        """Return all that is stored of resources, for ``reserve``."""
+
+    def reserve(self, preview_id: str, refs: Mapping[str, Iterable[Ref]], before: dict[str, Any]) -> None:
+        """Have the pending targets ``refs`` of each node applied exactly as the preview showed, by this change.
+
+        ``before`` is the picture of them from before the change: it is put back where the node refuses the preview.
+        """
 
     def run(self, run_id: str) -> RunView:
         """Return a run or raise NotFound."""

@@ -6,7 +6,6 @@ A batch is plain JSON, because a preview keeps it while the desired state that i
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import chain, zip_longest
 from typing import Any
 
 from wcp360.core.needs import needs, unchanged
@@ -16,15 +15,9 @@ from wcp360.core.resources import Life, Ref, RoleItem
 
 Batch = dict[str, Any]
 
-# One run of this many resources takes seconds; what comes after it waits no longer than that.
-MAX_TARGETS = 500
 # The role that takes a list of the request file, and so has to report on each of its elements.
 ROLE_OF = dict(zip(LISTS, ("tenant", "php_fpm", "nginx"), strict=True))
 NODE = "node"
-# After so many broken runs a target is no longer put together with fresh ones.
-SUSPECT_ATTEMPTS = 3
-# The words by which a reason says that the node was not reached at all.
-UNREACHABLE = "could not be reached"
 
 
 def compile_batches(state: State) -> dict[str, Batch]:
@@ -75,30 +68,6 @@ def _facts(state: State, node: str, targets: list[Target]) -> dict[str, Any]:
     """Return what is known about a node, or nothing where the batch is to look at it."""
     ref = Ref(NODE, node)
     return {} if ref in {target.ref for target in targets} else state.facts(ref)
-
-
-def set_apart(targets: list[Target]) -> list[Target]:
-    """Return the targets to take into the next batch, so that one that breaks every run does not hold up the others.
-
-    Those whose runs have broken again and again come after the rest and half by half, which finds the one that is to
-    blame in a few turns. A node that cannot be reached says nothing about its targets, and is tried as a whole.
-    """
-    suspects = [
-        target for target in targets if target.attempts >= SUSPECT_ATTEMPTS and UNREACHABLE not in target.reason
-    ]
-    innocent = [target for target in targets if target not in suspects]
-    return innocent or suspects[: (len(suspects) + 1) // 2]
-
-
-def fair_share(targets: list[Target], limit: int) -> list[Target]:
-    """Cut ``targets`` to ``limit``, taking one of each tenant in turn, so that none waits behind another's bulk."""
-    if len(targets) <= limit:
-        return targets
-    queues: dict[str | None, list[Target]] = {}
-    for target in targets:
-        queues.setdefault(target.tenant, []).append(target)
-    rounds = chain.from_iterable(zip_longest(*queues.values()))
-    return [target for target in rounds if target is not None][:limit]
 
 
 def items_to_send(target: Target) -> tuple[RoleItem, ...]:

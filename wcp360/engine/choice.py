@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from wcp360.core.kept import listed, moved_state
 from wcp360.core.ports import Store, Target
 from wcp360.core.views import PredictedItem
-from wcp360.engine.batch import Batch, compile_node, set_apart
+from wcp360.engine.batch import Batch, compile_node
 from wcp360.engine.ports import Ledger
 
 
@@ -27,7 +27,7 @@ def next_work(store: Store, ledger: Ledger, node: str, limit: int) -> Work | Non
     What is to be applied exactly as a preview showed it is never mixed with anything else, and what needs that comes
     after it.
     """
-    due = set_apart(ledger.next_batch(node, limit))
+    due = ledger.next_batch(node, limit)
     if not due:
         return None
     if due[0].preview:

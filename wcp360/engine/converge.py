@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +20,7 @@ from wcp360.core.views import ChangeStatus, PredictedItem, RecordStatus
 from wcp360.engine.batch import Batch
 from wcp360.engine.choice import Work, next_work
 from wcp360.engine.lease import Lease
-from wcp360.engine.outcome import interrupted, judge, predicted, skipped, why_broken
+from wcp360.engine.outcome import Report, interrupted, judge, predicted, skipped, why_broken
 from wcp360.engine.pace import Pace
 from wcp360.engine.permit import Permit
 from wcp360.engine.ports import Ledger
@@ -31,6 +30,7 @@ log = logging.getLogger("wcp360.engine.converge")
 
 STOPPED = "The engine was stopped during the run; it goes on when the engine runs again."
 DIED = "The engine died during the run."
+LOST = "Another engine may have taken node {} over, so nothing was done."
 FAULT = "The run could not be made because of a fault in WCP360 ({}); its log says more."
 # How many of the newest changes are looked at for the correlation id of a run.
 RECENT_CHANGES = 20
@@ -92,18 +92,31 @@ def _do(tools: Tools, node: str, work: Work, lease: Lease) -> None:
     elif work.targets:
         with tools.store.read() as state:
             correlation = _correlation(state, work.targets)
-        _Run(tools, node, work, correlation, lambda: lease.lost).make()
+        _Run(tools, node, work, correlation, lease).make()
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """What came of each target, why the run broke (or an empty string), and what it did.
+
+    ``given_up`` says that the preview cannot be applied which the run was for.
+    """
+
+    outcomes: list[TargetOutcome]
+    reason: str = ""
+    items: list[PredictedItem] = field(default_factory=list)
+    given_up: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """One real run on a node whose lease is held; ``lost`` tells whether it still is."""
+    """One real run on a node whose lease is held."""
 
     _tools: Tools
     _node: str
     _work: Work
     _correlation: str
-    _lost: Callable[[], bool]
+    _lease: Lease
 
     def make(self) -> None:
         """Run the batch and record what came of it."""
@@ -114,53 +127,58 @@ class _Run:
     def _carry_out(self, run_id: str) -> None:
         ledger = self._tools.ledger
         point("engine.before_run")
-        outcomes, reason, items = self._outcomes(run_id)
+        result = self._result(run_id)
         point("engine.after_run")
-        if self._lost():
+        if self._lease.lost:
             return  # the node is another engine's now, which closes this run and takes its resources up again
-        if self._tools.stop.is_set() and reason:
-            ledger.finish_run(run_id, RecordStatus.FAILED, STOPPED, items)
+        if result.given_up:
+            ledger.give_up(self._node, self._work.preview, result.reason)
+        if self._tools.stop.is_set() and result.reason:
+            ledger.finish_run(run_id, RecordStatus.FAILED, STOPPED, result.items)
             return
         point("engine.before_record")
-        refused = sum(outcome.status is TargetStatus.FAILED for outcome in outcomes)
-        reason = reason or (f"{refused} of {len(outcomes)} resources failed." if refused else "")
+        refused = sum(outcome.status is TargetStatus.FAILED for outcome in result.outcomes)
+        reason = result.reason or (f"{refused} of {len(result.outcomes)} resources failed." if refused else "")
         status = RecordStatus.FAILED if reason else RecordStatus.SUCCEEDED
-        ledger.conclude(run_id, outcomes, status, reason, items)
+        ledger.conclude(run_id, result.outcomes, status, reason, result.items)
         point("engine.after_record")
         log.info("The run on node %s ended%s", self._node, f": {reason}" if reason else " well.")
 
-    def _outcomes(self, run_id: str) -> tuple[list[TargetOutcome], str, list[PredictedItem]]:
-        """Return the outcome of each target, why the run broke (or an empty string), and what it did."""
+    def _result(self, run_id: str) -> _Result:
         batch, permit = self._work.batch, Permit(self._work, self._tools.declared)
         try:
             ended = self._execute(run_id, permit)
         except (ValueError, OSError, Problem) as error:
             log.warning("Run %s on node %s could not be made: %s", run_id, self._node, error)
-            return interrupted(batch, str(error)), str(error), []
+            return _Result(interrupted(batch, str(error)), str(error))
         except Exception as error:  # so that what breaks here again and again is tried with growing pauses
             log.exception("Run %s on node %s could not be made.", run_id, self._node)
             reason = FAULT.format(type(error).__name__)
-            return interrupted(batch, reason), reason, []
+            return _Result(interrupted(batch, reason), reason)
         if ended.refused:
             return self._refused(permit, ended)
         reason = why_broken(ended.report, self._node, ended.status, ended.rc, ended.said)
         outcomes = interrupted(batch, reason) if reason else judge(batch, ended.report)
-        return outcomes, reason, predicted(ended.report)
+        return _Result(outcomes, reason, predicted(ended.report))
 
-    def _refused(self, permit: Permit, ended: Ended) -> tuple[list[TargetOutcome], str, list[PredictedItem]]:
+    def _refused(self, permit: Permit, ended: Ended) -> _Result:
         """Fail what was to blame; the rest of the batch waits for the next run."""
         if not permit.verdict.reason:  # the prediction could not be judged, which is nobody's fault but ours
-            return interrupted(self._work.batch, ended.refused), ended.refused, []
+            return _Result(interrupted(self._work.batch, ended.refused), ended.refused)
         if self._work.preview:
-            self._tools.ledger.give_up(self._node, self._work.preview, ended.refused)
-            return [], ended.refused, []
+            return _Result([], ended.refused, given_up=True)
         blamed = permit.verdict.blamed or set(self._work.batch["targets"])
         outcomes = [
             TargetOutcome(outcome.ref, outcome.revision, TargetStatus.FAILED, ended.refused)
             for outcome in interrupted(self._work.batch, ended.refused)
             if str(outcome.ref) in blamed
         ]
-        return outcomes, ended.refused, []
+        return _Result(outcomes, ended.refused)
+
+    def _judge(self, permit: Permit, prediction: Report) -> str:
+        """Return why the run must not go on; the lease is asked for last, right before the node is changed."""
+        reason = permit(prediction)
+        return reason if self._lease.confirm() else LOST.format(self._node)
 
     def _execute(self, run_id: str, permit: Permit) -> Ended:
         start = time.monotonic()
@@ -168,9 +186,9 @@ class _Run:
             run_id,
             self._work.batch,
             check=False,
-            cancelled=lambda: self._tools.stop.is_set() or self._lost(),
+            cancelled=lambda: self._tools.stop.is_set() or self._lease.lost,
             progress=self._tools.progress(run_id, self._node, self._correlation),
-            permit=permit,
+            permit=lambda prediction: self._judge(permit, prediction),
         )
         # Packages are installed at the server level, which says nothing about what a resource takes.
         if ended.rc == 0 and not any(self._work.batch["request"]["server"].values()):

@@ -31,6 +31,20 @@ class Lease:
         """Whether somebody else may have the lease by now."""
         return self._lost.is_set()
 
+    def confirm(self) -> bool:
+        """Renew the lease now and tell whether it is still ours; it is lost from then on where that is not certain.
+
+        For what must not be done without it: who was frozen for longer than the lease takes itself for its owner.
+        """
+        try:
+            kept = self._ledger.renew(self._name, self._owner, self._seconds)
+        except Exception as error:  # whatever keeps us from asking, somebody else may have it
+            log.warning("It is not known whose the lease %s is: %s", self._name, error)
+            kept = False
+        if not kept:
+            self._lost.set()
+        return not self.lost
+
     def __enter__(self) -> Self:
         self.held = self.held or self._ledger.lease(self._name, self._owner, self._seconds)
         if self.held:

@@ -16,10 +16,9 @@ from typing import Any
 
 from wcp360.core.ids import ULID_PATTERN
 from wcp360.core.needs import needs
-from wcp360.core.ports import TargetOutcome, TargetStatus
+from wcp360.core.ports import UNREACHABLE, TargetOutcome, TargetStatus
 from wcp360.core.resources import Ref
 from wcp360.core.views import FileDiff, PredictedItem
-from wcp360.engine.batch import UNREACHABLE
 
 # Far above what a batch of 500 resources writes; a node that sends more than this is not believed.
 MAX_BYTES = 256 * 2**20

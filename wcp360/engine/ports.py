@@ -15,11 +15,11 @@ from wcp360.core.views import PredictedItem, RecordStatus
 class Ledger(Protocol):
     """Leases, runs and previews; every method is one short transaction of its own."""
 
-    def pending(self, node: str | None = None, now: str | None = None) -> list[Target]:
-        """Return pending targets that are due, in the order in which they were asked for."""
-
     def next_batch(self, node: str, limit: int) -> list[Target]:
-        """Return what a node's next run shall take up: ``limit`` interactive targets at most, then bulk."""
+        """Return what a node's next run shall take up: ``limit`` interactive targets at most, then bulk.
+
+        What has broken run after run comes alone, and in halves.
+        """
 
     def applied_for(self, node: str, preview_id: str) -> list[Target]:
         """Return the targets of a node that wait to be applied exactly as a preview showed it."""
@@ -30,7 +30,7 @@ class Ledger(Protocol):
     def give_up(self, node: str, preview_id: str, reason: str) -> list[str]:
         """Fail what a preview's change waits for on a node; returns the changes that it finished."""
 
-    def pending_nodes(self, now: str | None = None) -> list[str]:
+    def pending_nodes(self) -> list[str]:
         """Return the nodes with targets that are due."""
 
     def lease(self, name: str, owner: str, seconds: float) -> bool:
@@ -56,9 +56,6 @@ class Ledger(Protocol):
         preview_id: str = "",
     ) -> str:
         """Record that a run starts; returns its id."""
-
-    def record(self, run_id: str, outcomes: Iterable[TargetOutcome]) -> list[str]:
-        """Write the outcomes of a run in one transaction; returns the changes that it finished."""
 
     def conclude(
         self,

@@ -36,9 +36,9 @@ def end_run(state_dir: Path, run_id: str) -> int:
     return _end(state_dir, lambda run: run == run_id)
 
 
-def end_remnants(state_dir: Path, alive: frozenset[str] = frozenset()) -> int:
-    """End what is left of all runs of this state directory but those in ``alive``; returns how many."""
-    return _end(state_dir, lambda run: run not in alive)
+def end_remnants(state_dir: Path) -> int:
+    """End what is left of all runs of this state directory; returns how many processes that were."""
+    return _end(state_dir, lambda run: True)
 
 
 def _end(state_dir: Path, meant: Callable[[str], bool]) -> int:

@@ -28,10 +28,12 @@ class Applying(Waiting):
     def give_up(self, node: str, preview_id: str, reason: str) -> list[str]:
         """Fail what a preview's change waits for on a node; return the changes that are finished by it.
 
-        What the preview had only taken along, because it waited already, goes on waiting.
+        What it asked for is taken back, unless somebody has built on it. What the preview had only taken along, because
+        it waited already, goes on waiting.
         """
         finished = self._refuse_tied(node, self._tied_to(node, preview_id), reason)
         with self._store.write() as unit:
+            unit.take_back(preview_id)
             table = unit.tables.target
             table.update(preview="").where((table.preview == preview_id) & (table.node == node)).execute()
         return finished

@@ -53,13 +53,11 @@ class Leases:
 def take_lease(unit: Unit, name: str, owner: str, seconds: float) -> bool:
     """Take a lease inside a transaction; tell whether that succeeded."""
     table = unit.tables.lease
-    row = table.select().where(table.name == name).first()
-    if row is None:
-        table.insert(name=name, owner=owner, expires=now_text(seconds)).execute()
-        return True
-    if row["owner"] != owner and now_text() < row["expires"] <= now_text(LONGEST_LEASE):
+    if table.select().where((table.name == name) & (table.owner != owner) & is_held(table)).first() is not None:
         return False
-    table.update(owner=owner, expires=now_text(seconds)).where(table.name == name).execute()
+    values = {"owner": owner, "expires": now_text(seconds)}
+    if not table.update(**values).where(table.name == name).execute():
+        table.insert(name=name, **values).execute()
     return True
 
 

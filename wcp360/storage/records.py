@@ -98,7 +98,7 @@ def event_of(row: Row) -> EventView:
 
 def preview_of(row: Row) -> PreviewView:
     """Return the preview in a row."""
-    values = {name: value for name, value in row.items() if name != "batches"}
+    values = {name: value for name, value in row.items() if name not in ("batches", "undo")}
     changed = None if row["changed"] is None else bool(row["changed"])
     parsed = {name: from_text(row[name]) for name in ("input", "base", "items")}
     return PreviewView(**(values | parsed | {"changed": changed}))

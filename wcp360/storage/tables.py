@@ -68,6 +68,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "correlation",
         "created",
         "finished",
+        "undo",
     ),
     "run": (
         "id",

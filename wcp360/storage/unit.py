@@ -85,6 +85,7 @@ class Unit(ListsPart, RecordsPart, AnswersPart, RankingPart, ReservingPart):
             reason="",
             base=to_text(base),
             batches=to_text(batches),
+            undo="",
             changed=None,
             items="[]",
             correlation=correlation,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from wcp360.core.ports import Target
+from wcp360.core.ports import UNREACHABLE, Target
 from wcp360.storage.desired import is_pending, target_of
 from wcp360.storage.leases import Leases
 from wcp360.storage.ranking import BULK, INTERACTIVE
@@ -13,9 +13,6 @@ from wcp360.storage.times import now_text
 
 # After so many broken runs a target is no longer put together with fresh ones.
 SUSPECT_ATTEMPTS = 3
-# The words by which a reason says that the node was not reached at all, which is no target's fault.
-UNREACHABLE = "could not be reached"
-
 # No pause is as long. One that seems to be comes from before the clock was set back, and is over.
 LONGEST_PAUSE = 3600.0
 
@@ -35,13 +32,18 @@ class Waiting(Leases):
         """Return what a node's next run shall take up, in order: at most ``limit`` interactive targets, then bulk.
 
         Beside interactive targets there is room for a quarter of ``limit`` of bulk, which so goes on however much is
-        asked for, and makes nobody wait long. What has broken run after run waits until nothing else is due.
+        asked for, and makes nobody wait long.
+
+        What has broken run after run waits until nothing else is due, and is tried half by half, which finds the one
+        that is to blame in a few turns. A node that cannot be reached says nothing about its targets.
         """
         with self._store.read() as unit:
             table = unit.tables.target
             due = is_due(table) & (table.node == node)
             blameless = (table.attempts < SUSPECT_ATTEMPTS) | table.reason.contains(UNREACHABLE)
-            return _taken(table, due & blameless, limit) or _taken(table, due, limit)
+            fresh = _taken(table, due & blameless, limit)
+            suspects = [] if fresh else _taken(table, due, limit)
+            return fresh or suspects[: (len(suspects) + 1) // 2]
 
     def applied_for(self, node: str, preview_id: str) -> list[Target]:
         """Return the targets of a node that wait to be applied exactly as a preview showed it."""

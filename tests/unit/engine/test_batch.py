@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +8,9 @@ import pytest
 from tests.unit.engine.panel import NODE, FreeSpec, Panel
 from wcp360.core.ports import Target, TargetOutcome, TargetStatus
 from wcp360.core.resources import Life, Ref, RoleItem
-from wcp360.engine.batch import (
-    MAX_TARGETS,
-    compile_batches,
-    expected_reports,
-    fair_share,
-    items_to_send,
-    set_apart,
-)
+from wcp360.core.views import RecordStatus
+from wcp360.engine.batch import compile_batches, expected_reports, items_to_send
+from wcp360.engine.pace import MOST
 
 DEMO = Ref("tenant", "demo")
 
@@ -33,12 +27,12 @@ def compiled(panel: Panel) -> dict[str, Any]:
 
 def settle(panel: Panel, status: TargetStatus, *names: str) -> None:
     """Make one imagined run over all that is pending, in which ``names`` end with ``status``."""
-    targets = panel.ledger.pending(NODE)
+    targets = panel.ledger.next_batch(NODE, MOST)
     run = panel.ledger.begin_run(NODE, targets, correlation="c")
     outcomes = [
         TargetOutcome(t.ref, t.wanted, status if t.ref.name in names else TargetStatus.APPLIED, "no") for t in targets
     ]
-    panel.ledger.record(run, outcomes)
+    panel.ledger.conclude(run, outcomes, RecordStatus.SUCCEEDED, "", [])
 
 
 def target(ref: Ref, tenant: str | None = None, **kwargs: Any) -> Target:
@@ -122,7 +116,7 @@ def test_a_rehearsal_shows_that_what_was_refused_is_not_tried_again_as_it_is(pan
 
 
 def test_a_rehearsal_shows_all_however_much_it_is(panel: Panel) -> None:
-    names = [f"t{number}" for number in range(MAX_TARGETS + 1)]
+    names = [f"t{number}" for number in range(MOST + 1)]
     with panel.store.write() as tx:
         for name in names:
             panel.write(tx, name, "x")
@@ -153,7 +147,7 @@ def test_what_a_run_has_only_tried_is_taken_away_too(panel: Panel, status: Targe
         tx.want(DEMO, (pool,), (NODE,), {})
         panel.accept(tx)
     if status is None:  # the engine was killed before it recorded anything
-        panel.ledger.begin_run(NODE, panel.ledger.pending(NODE), correlation="c")
+        panel.ledger.begin_run(NODE, panel.ledger.next_batch(NODE, MOST), correlation="c")
     else:
         settle(panel, status, "demo")
     panel.submit("demo", "x", life=Life.ABSENT)
@@ -171,21 +165,3 @@ def test_what_cannot_be_sent_is_skipped_alone(panel: Panel) -> None:
     batch = compiled(panel)[NODE]
     assert "tenant:demo" in batch["targets"]
     assert "not a variable of the request file" in batch["skipped"]["tenant:odd"]["reason"]
-
-
-def test_a_big_tenant_does_not_push_out_a_small_one() -> None:
-    many = [target(Ref("domain", f"d{number}"), "big") for number in range(100)]
-    few = [replace(many[0], ref=Ref("domain", "small"), tenant="small")]
-    assert few[0] in fair_share([*many, *few], 10)
-    assert fair_share(few, 10) == few
-
-
-def test_a_target_that_breaks_every_run_is_found_by_halving() -> None:
-    fresh = target(Ref("domain", "fresh"))
-    suspects = [target(Ref("domain", f"d{number}"), attempts=3, reason="the module crashed") for number in range(5)]
-    assert set_apart([*suspects, fresh]) == [fresh]
-    assert set_apart(suspects) == suspects[:3]
-    assert set_apart(suspects[:1]) == suspects[:1]
-    away = [replace(each, reason="Node web1 could not be reached: no route") for each in suspects]
-    assert set_apart([*away, fresh]) == [*away, fresh]
-    assert set_apart([]) == []

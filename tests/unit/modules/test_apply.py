@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,9 +37,14 @@ def system(tmp_path: Path) -> Iterator[System]:
     made.store.close()
 
 
-def previewed(system: System, actor: Actor = SYSTEM, failed: bool = False) -> str:
-    """Keep a preview of a new domain, made as the engine would."""
-    preview = system.door.preview(asked(system, actor, "domain.create", name="acme.test", tenant="acme"))
+NEW_DOMAIN = ("domain.create", {"name": "acme.test", "tenant": "acme"})
+
+
+def previewed(
+    system: System, actor: Actor = SYSTEM, failed: bool = False, of: tuple[str, dict[str, Any]] = NEW_DOMAIN
+) -> str:
+    """Keep a preview, made as the engine would."""
+    preview = system.door.preview(asked(system, actor, of[0], **of[1]))
     assert system.ledger.begin_preview(preview.id, "me", 30)
     item = ITEM.model_copy(update={"failed": failed, "message": "no" if failed else ""})
     run = system.ledger.begin_run("local", (), correlation="c", check=True, preview_id=preview.id)
@@ -98,6 +104,59 @@ def test_one_that_is_not_made_or_failed_is_refused(system: System) -> None:
     kept = system.door.preview(asked(system, SYSTEM, "domain.create", name="acme.test", tenant="acme"))
     refused(system, kept.id, "preview_unfinished")
     refused(system, previewed(system, failed=True), "preview_failed")
+
+
+def stored(system: System) -> dict[str, list[dict[str, Any]]]:
+    """Return what is stored, but for numbers that only count."""
+    counted = {"wanted", "applied", "failed", "asked", "bulk", "turn", "asked_by"}
+    with system.store.read() as unit:
+        tables = {name: list(getattr(unit.tables, name).select()) for name in ("resource", "target", "claim")}
+    rows = {
+        name: [
+            {key: value for key, value in row.items() if key not in counted}
+            | {"done": row.get("applied") == row.get("wanted"), "refused": row.get("failed") == row.get("wanted")}
+            for row in found
+        ]
+        for name, found in tables.items()
+    }
+    return {name: sorted(found, key=repr) for name, found in rows.items()}
+
+
+@pytest.mark.parametrize(
+    ("operation", "given"),
+    [
+        NEW_DOMAIN,
+        ("tenant.create", {"name": "third"}),
+        ("tenant.suspend", {"name": "other"}),
+        ("tenant.delete", {"name": "other", "purge": True}),
+        ("domain.delete", {"name": "other.test"}),
+        ("domain.update", {"name": "other.test", "aliases": ("new.other.test",)}),
+    ],
+)
+def test_what_a_refused_one_asked_for_is_taken_back(system: System, operation: str, given: dict[str, Any]) -> None:
+    before = stored(system)
+    preview = previewed(system, of=(operation, given))
+    change = submit(system, SYSTEM, "preview.apply", id=preview)
+    assert stored(system) != before
+    assert system.ledger.give_up("local", preview, "/x moved.") == [change.id]
+    with system.store.read() as state:
+        ended = state.change(change.id)
+    assert (ended.status, "/x moved." in ended.reason) == (ChangeStatus.FAILED, True)
+    assert stored(system) == before
+    assert next_work(system.store, system.ledger, "local", 50) is None
+    again = submit(system, SYSTEM, "preview.apply", id=previewed(system, of=(operation, given)))
+    settle_all(system, TargetStatus.APPLIED)
+    with system.store.read() as state:
+        assert state.change(again.id).status is ChangeStatus.SUCCEEDED
+
+
+def test_what_others_have_built_on_is_not_taken_back(system: System) -> None:
+    preview = previewed(system, of=("tenant.create", {"name": "third"}))
+    submit(system, SYSTEM, "preview.apply", id=preview)
+    submit(system, SYSTEM, "domain.create", name="third.test", tenant="third")
+    system.ledger.give_up("local", preview, "/x moved.")
+    with system.store.read() as state:
+        assert {"tenant:third", "domain:third.test"} <= {str(target.ref) for target in state.targets()}
 
 
 def test_who_could_not_ask_for_the_operation_cannot_apply_it(system: System) -> None:

@@ -53,10 +53,10 @@ def outcomes(system: System) -> list[str]:
 
 def settle_all(system: System, status: TargetStatus) -> None:
     """Finish what is pending on the node as the engine would."""
-    targets = system.ledger.pending("local")
+    targets = system.ledger.next_batch("local", 1000)
     run = system.ledger.begin_run("local", targets, correlation=new_id())
-    system.ledger.record(run, [TargetOutcome(t.ref, t.wanted, status, "refused") for t in targets])
-    system.ledger.finish_run(run, RecordStatus.SUCCEEDED, "", [])
+    outcomes = [TargetOutcome(t.ref, t.wanted, status, "refused") for t in targets]
+    system.ledger.conclude(run, outcomes, RecordStatus.SUCCEEDED, "", [])
 
 
 def test_no_io_is_done_for_who_may_not_ask_for_it(system: System, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import sqlite3
 from typing import Any
 
 from wcp360.core.ids import new_id
-from wcp360.core.ports import TargetOutcome, TargetStatus
+from wcp360.core.ports import Target, TargetOutcome, TargetStatus
 from wcp360.core.resources import Life, Ref, RoleItem, Spec
 from wcp360.core.views import ChangeView, RecordStatus
 from wcp360.storage import Ledger, SqlStore
@@ -56,13 +56,21 @@ def remove(store: SqlStore, ref: Ref) -> ChangeView:
 
 def converge(ledger: Ledger, status: str = "applied", reason: str = "", node: str = NODE) -> list[str]:
     """One run over all that is due on a node, with the same outcome for every target."""
-    targets = ledger.pending(node)
+    targets = due(ledger, node)
     run = ledger.begin_run(node, targets, correlation="c2")
-    finished = ledger.record(
-        run, [TargetOutcome(target.ref, target.wanted, TargetStatus(status), reason) for target in targets]
+    return record(
+        ledger, run, [TargetOutcome(target.ref, target.wanted, TargetStatus(status), reason) for target in targets]
     )
-    ledger.finish_run(run, RecordStatus.SUCCEEDED, "", [])
-    return finished
+
+
+def due(ledger: Ledger, node: str = NODE) -> list[Target]:
+    """Return all that the next run on a node would take up if it had no limit."""
+    return ledger.next_batch(node, 10_000)
+
+
+def record(ledger: Ledger, run: str, outcomes: list[TargetOutcome]) -> list[str]:
+    """End a run that went well as a whole; return the changes that it finished."""
+    return ledger.conclude(run, outcomes, RecordStatus.SUCCEEDED, "", [])
 
 
 def rows(store: SqlStore, statement: str) -> list[tuple[Any, ...]]:

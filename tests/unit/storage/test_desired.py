@@ -6,11 +6,12 @@ import pytest
 
 from tests.postgresql import Databases
 from wcp360.core.errors import Conflict, NotFound, Unavailable
+from wcp360.core.ports import TargetOutcome, TargetStatus
 from wcp360.core.resources import Life, Ref, RoleItem
 from wcp360.core.views import ChangeStatus
 from wcp360.storage import Ledger, SqlStore
 
-from .helpers import NODE, DomainSpec, accept, content_hash, converge, remove, submit, want
+from .helpers import NODE, DomainSpec, accept, content_hash, converge, due, record, remove, submit, want
 
 ACME = Ref("tenant", "acme")
 SITE = Ref("domain", "example.com")
@@ -55,12 +56,11 @@ def test_the_dependencies_count_as_content(store: SqlStore) -> None:
         assert state.targets(refs=[SITE])[0].depends == (ACME,)
 
 
-def test_targets_come_in_the_order_in_which_they_were_asked_for(store: SqlStore, ledger: Ledger) -> None:
+def test_targets_come_in_the_order_in_which_they_were_asked_for(store: SqlStore) -> None:
     names = ["zeta.test", "alpha.test", "mid.test"]
     for name in names:
         submit(store, Ref("domain", name), "1")
     submit(store, Ref("domain", "zeta.test"), "2")
-    assert [target.ref.name for target in ledger.pending(NODE)] == ["alpha.test", "mid.test", "zeta.test"]
     with store.read() as state:
         assert [target.ref.name for target in state.targets([NODE], pending=True)] == [
             "alpha.test",
@@ -96,7 +96,7 @@ def test_repeating_what_was_refused_is_not_called_a_success(store: SqlStore, led
     converge(ledger, "failed", "nginx refuses it")
     again = submit(store, SITE, "bad")
     assert again.status is ChangeStatus.FAILED and "nginx refuses it" in again.reason
-    assert ledger.pending() == []
+    assert due(ledger) == []
 
 
 def test_retry_is_a_new_revision_of_the_same_content(store: SqlStore, ledger: Ledger) -> None:
@@ -181,14 +181,13 @@ def test_a_tenant_stays_until_all_it_owns_is_gone(store: SqlStore, ledger: Ledge
         for ref in (ACME, SITE):
             want(unit, ref, life=Life.ABSENT)
         accept(unit)
-    targets = {target.ref: target for target in ledger.pending()}
-    from wcp360.core.ports import TargetOutcome, TargetStatus
-
-    run = ledger.begin_run(NODE, list(targets.values()), correlation="")
-    ledger.record(run, [TargetOutcome(ACME, targets[ACME].wanted, TargetStatus.APPLIED)])
+    targets = due(ledger)
+    run = ledger.begin_run(NODE, targets, correlation="")
+    outcomes = {each.ref: TargetOutcome(each.ref, each.wanted, TargetStatus.APPLIED) for each in targets}
+    record(ledger, run, [outcomes[ACME]])
     with store.read() as state:
         assert [resource.ref for resource in state.of_tenant("acme")] == [SITE, ACME]
-    ledger.record(run, [TargetOutcome(SITE, targets[SITE].wanted, TargetStatus.APPLIED)])
+    record(ledger, ledger.begin_run(NODE, due(ledger), correlation=""), [outcomes[SITE]])
     with store.read() as state:
         assert state.of_tenant("acme") == []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tests.unit.storage.helpers import NODE, want
+from tests.unit.storage.helpers import NODE, record, want
 from wcp360.core.ids import new_id
 from wcp360.core.ports import Target, TargetOutcome, TargetStatus
 from wcp360.core.resources import Ref
@@ -35,7 +35,7 @@ def served(ledger: Ledger, limit: int) -> list[str]:
 
 def finish(ledger: Ledger, targets: list[Target], status: TargetStatus, reason: str = "") -> None:
     run = ledger.begin_run(NODE, targets, correlation="c")
-    ledger.record(run, [TargetOutcome(target.ref, target.wanted, status, reason) for target in targets])
+    record(ledger, run, [TargetOutcome(target.ref, target.wanted, status, reason) for target in targets])
 
 
 def test_what_is_interactive_goes_before_bulk(store: SqlStore, ledger: Ledger) -> None:
@@ -103,6 +103,24 @@ def test_what_breaks_every_run_waits_for_the_rest(store: SqlStore, ledger: Ledge
     ask(store, ["good"], "other")
     assert served(eager, 9) == ["good"]
     assert [target.ref.name for target in eager.next_batch(NODE, 9)] == ["bad"]
+
+
+def test_what_breaks_every_run_is_found_by_halving(store: SqlStore) -> None:
+    eager = Ledger(store, retry=0.0)
+    ask(store, [f"d{number}" for number in range(5)], "acme")
+    for _ in range(3):
+        finish(eager, eager.next_batch(NODE, 9), TargetStatus.INTERRUPTED, "the module crashed")
+    assert [served(eager, 9) for _ in range(3)] == [["d0", "d1", "d2"], ["d3"], ["d4"]]
+    assert eager.next_batch(NODE, 9) == []
+
+
+def test_a_node_that_cannot_be_reached_is_tried_as_a_whole(store: SqlStore) -> None:
+    eager = Ledger(store, retry=0.0)
+    ask(store, ["one", "two"], "acme")
+    for _ in range(4):
+        finish(eager, eager.next_batch(NODE, 9), TargetStatus.INTERRUPTED, "Node web1 could not be reached: no route")
+    ask(store, ["fresh"], "acme")
+    assert len(eager.next_batch(NODE, 9)) == 3
 
 
 def test_a_clock_that_was_set_back_does_not_keep_anything_waiting(store: SqlStore, ledger: Ledger) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from wcp360.core.ids import new_id
 from wcp360.core.ports import TargetOutcome, TargetStatus
 from wcp360.core.resources import Ref, RoleItem, Spec
+from wcp360.core.views import RecordStatus
 from wcp360.storage import Ledger, SqlStore, migrate
 
 
@@ -38,10 +39,11 @@ def apply(store: SqlStore, seconds: int) -> None:
     """Converge all the time, beside those who write, until stopped."""
     ledger = Ledger(store)
     while True:
-        targets = ledger.pending("web1")
+        targets = ledger.next_batch("web1", 1000)
         if targets:
             run = ledger.begin_run("web1", targets, correlation="")
-            ledger.record(run, [TargetOutcome(t.ref, t.wanted, TargetStatus.APPLIED) for t in targets])
+            outcomes = [TargetOutcome(t.ref, t.wanted, TargetStatus.APPLIED) for t in targets]
+            ledger.conclude(run, outcomes, RecordStatus.SUCCEEDED, "", [])
 
 
 def leases(store: SqlStore, times: int) -> None:

@@ -38,11 +38,13 @@ class Applying:
         self._check(state, preview)
         kept = state.preview_batches(preview.id)
         _compare_base(state, preview, kept)
+        targets = {node: list(map(Ref.parse, batch["targets"])) for node, batch in kept.items()}
+        before = state.picture({ref for refs in targets.values() for ref in refs})
         self._repeat(state, preview, actor)
         settle(state, self._registry())
         if moved := moved_state(kept, self._compile(state)):
             raise _stale(preview, moved)
-        state.reserve(preview.id, {node: list(map(Ref.parse, batch["targets"])) for node, batch in kept.items()})
+        state.reserve(preview.id, targets, before)
 
     def _check(self, state: State, preview: PreviewView) -> None:
         if preview.status not in (RecordStatus.SUCCEEDED, RecordStatus.FAILED):
