@@ -9,6 +9,8 @@ hits depends on the moment.
 from __future__ import annotations
 
 import contextlib
+import http.client
+import json
 import os
 import random
 import re
@@ -17,7 +19,7 @@ import sqlite3
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,6 +55,22 @@ NOISE = re.compile(
     r"|/root/.*|/etc/[^/]+/wcp360[^/]*/generations/.*|/var/(lib|log)/wcp360/\w+/\.trash",
     re.ASCII,
 )
+OBSERVER = Path(__file__).parents[1] / "property" / "observer.py"
+# Which of these is awake is chance: a pool sleeps until somebody asks, and its slice is up while it holds any process.
+ON_DEMAND = re.compile(r"unit wcp360-(php@[a-z0-9]+\.service|[a-z0-9]+\.slice)", re.ASCII)
+# Every site gets these two beside the page that it came with, which is one or the other by chance (see above).
+PAGES = """
+for directory in /home/*/web/*/public; do
+    [ -d $directory ] || continue
+    echo static >$directory/look.html
+    echo '<?php echo "r", "un";' >$directory/look.php
+    chown --reference=$directory $directory/look.html $directory/look.php
+done
+"""
+GENERATION = r"""
+find /etc/nginx/wcp360/current/ -name '*.conf' -exec \
+    sed -n '/^map $wcp360_local $wcp360_generation/,/^}/s/^ *1 "\(.*\)";$/\1/p' {} +
+"""
 
 
 @dataclass
@@ -95,6 +113,24 @@ class Side:
         found = {path: pair for path, pair in pairs.items() if pair[0] != pair[1] and not path.endswith("/current")}
         found = dict(_without_chance(path, pair) for path, pair in found.items())
         return found | {path: ("", text) for path, text in self._configuration().items()}
+
+    def answers(self, names: Iterable[str]) -> dict[str, tuple[object, ...]]:
+        """Return what sites answer from outside to a static page and to PHP: status, where it leads, kind of body."""
+        self.host.run(PAGES)
+        return {f"{name}{path}": self._answer(name, path) for name in names for path in ("/look.html", "/look.php")}
+
+    def _answer(self, name: str, path: str) -> tuple[object, ...]:
+        try:
+            status, headers, body = self.host.http_get(name, path)
+        except (OSError, http.client.HTTPException) as error:
+            return (type(error).__name__,)
+        return status, headers.get("location", ""), body.strip() if body.strip() in ("static", "run") else "another"
+
+    def services(self) -> dict[str, dict[str, str]]:
+        """Return units, and the generations that Nginx and PHP have loaded, as the independent observer sees them."""
+        seen = self.host.run("python3 -I -", stdin=OBSERVER.read_text(encoding="utf-8")).stdout
+        things: dict[str, dict[str, str]] = json.loads(seen)
+        return {name: thing for name, thing in things.items() if name.startswith(("unit ", "loaded "))}
 
     def _configuration(self) -> dict[str, str]:
         """Return the files of the current generations; a tree's own record also says how it was checked last."""
@@ -267,6 +303,32 @@ def test_a_campaign_of_kills_ends_like_a_quiet_day(
     here, there = disturbed.difference(), quiet.difference()
     apart = {path: (here.get(path), there.get(path)) for path in here.keys() | there.keys()}
     assert {path: pair for path, pair in apart.items() if pair[0] != pair[1]} == {}
+    assert_both_serve_alike(disturbed, quiet, said)
+
+
+def assert_both_serve_alike(disturbed: Side, quiet: Side, said: list[tuple[str, str, Any]]) -> None:
+    """Every site that ever was answers alike, the same units are up, and what runs has loaded what is written."""
+    names = ["first.test", *(body["name"] for _, path, body in said if path == "/domains")]
+    here, there = disturbed.answers(names), quiet.answers(names)
+    assert {name: (here[name], there[name]) for name in here if here[name] != there[name]} == {}
+    assert {(200, "", "static"), (200, "", "run")} <= set(here.values()), Counter(here.values())
+    seen = [side.services() for side in (disturbed, quiet)]
+    assert units_up(seen[0]) == units_up(seen[1])
+    for side, services in zip((disturbed, quiet), seen, strict=True):
+        assert_written_is_loaded(side, services)
+
+
+def units_up(services: dict[str, dict[str, str]]) -> set[str]:
+    """Return the units that are up: each tenant's PHP socket among them, but not what comes and goes on demand."""
+    return {name for name, thing in services.items() if thing.get("active") == "up" and not ON_DEMAND.fullmatch(name)}
+
+
+def assert_written_is_loaded(side: Side, services: dict[str, dict[str, str]]) -> None:
+    """No reload was lost: Nginx and every PHP that is awake answer with the generation that is on disk."""
+    assert services["loaded nginx"]["generation"] == side.host.run(GENERATION).stdout.strip() != ""
+    pools = {name: thing for name, thing in services.items() if name.startswith("loaded php-")}
+    assert {name: thing for name, thing in pools.items() if thing["generation"] != thing["written"]} == {}
+    assert pools, "no PHP was awake to be asked"
 
 
 def disturb(side: Side, seed: str, tally: Callable[[Mapping[str, int]], None]) -> list[tuple[str, str, Any]]:

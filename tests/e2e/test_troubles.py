@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import os
 import random
 import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -30,15 +33,62 @@ SEED = os.environ.get("WCP360_SEED", "4711")
 KILLS, INVALID, LOST, TROUBLES = (100, 50, 20, 10) if SOAK else (5, 5, 5, 1)
 NUMBERS = itertools.count(1)
 TREE = "/etc/nginx/wcp360"
+PERIOD = 0.05
+SLOWEST_PACE = 2.0
+# How much later than its time a program is woken on a busy machine.
+LATE = 0.05
+# Each kind of look goes on by itself: one after the other, the next after the period or, where it took longer, at once.
 # What is checked is given by name, for a list of files may be older than the link that they are reached by.
 WATCHER = """
-set -u
-while [ ! -e /root/stop ]; do
-    nginx -t -q 2>>/root/refused || echo nginx >>/root/refused
-    php-fpm8.2 -t --fpm-config /etc/wcp360/php/current/steady.conf >/root/said 2>&1 || cat /root/said >>/root/refused
-    curl -s -o /dev/null -w '%{http_code}\\n' -H 'Host: steady.test' http://127.0.0.1/ >>/root/codes
-    sleep 0.05
-done
+import http.client, itertools, json, os, subprocess, sys, threading, time
+
+PERIOD, POOLS = float(sys.argv[1]), itertools.cycle(sys.argv[2:])
+
+
+def checked(*argv, silent=False):
+    done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return done.stdout.decode(errors="replace") or "no word" if done.returncode or (silent and done.stdout) else "well"
+
+
+def nginx():
+    return checked("nginx", "-t", "-q", silent=True)
+
+
+def php():
+    return checked("php-fpm8.2", "-t", "--fpm-config", f"/etc/wcp360/php/current/{next(POOLS)}.conf")
+
+
+def page():
+    link = http.client.HTTPConnection("127.0.0.1", 80, timeout=15)
+    try:
+        link.request("GET", "/", headers={"Host": "steady.test"})
+        status = link.getresponse().status
+        return "well" if status == 200 else str(status)
+    except (OSError, http.client.HTTPException) as error:
+        return repr(error)
+    finally:
+        link.close()
+
+
+def keep_looking(look, seen):
+    while not os.path.exists("/root/stop"):
+        begun = time.monotonic()
+        said = look()
+        took = time.monotonic() - begun
+        seen.append([took, said])
+        time.sleep(max(0.0, PERIOD - took))
+
+
+looks = {"nginx -t": nginx, "php-fpm -t": php, "a page": page}
+seen = {what: [] for what in looks}
+threads = [threading.Thread(target=keep_looking, args=(looks[what], seen[what])) for what in looks]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+with open("/root/looks", "w") as file:
+    json.dump(seen, file)
+os.unlink("/root/stop")
 """
 KILL_POINTS = (
     "item.before_step",
@@ -50,6 +100,18 @@ KILL_POINTS = (
     "instances.before_reload",
     "instances.after_reload",
     "before nginx.http_probe",
+)
+# The same when a pool's settings change. A pool that sleeps is not reloaded, so somebody has to ask for a page before.
+PHP_POINTS = (
+    "before php_fpm.config_tree",
+    "tree.staged",
+    "tree.before_swap",
+    "tree.after_swap",
+    "after php_fpm.config_tree",
+    "before php_fpm.instances",
+    "instances.before_reload",
+    "instances.after_reload",
+    "after php_fpm.instances",
 )
 # Between the moment in which a configuration is written and the one in which the service reads it.
 UNREAD = ("tree.after_swap", "after nginx.config_tree", "before nginx.instances", "instances.before_reload")
@@ -76,6 +138,16 @@ class World:
         """Redirect the site that moves; returns the change and where it leads now."""
         target = f"https://example.com/{next(NUMBERS)}"
         return self.sent("PATCH", "/domains/moving.test", {"redirect": target}), target
+
+    def tune(self) -> tuple[str, str]:
+        """Change a PHP setting of the tenant that moves; returns the change and the setting's value."""
+        assert self.runs_with().endswith("M")  # it is awake now, and the site answers
+        limit = f"{100 + next(NUMBERS)}M"
+        return self.sent("PATCH", "/tenants/moving", {"php_settings": {"memory_limit": limit}}), limit
+
+    def runs_with(self) -> str:
+        """Return the setting that the PHP of the tenant that moves has."""
+        return self.host.http_get("tuned.test", "/limit.php")[2]
 
     def leads_to(self) -> str:
         """Return where the site that moves leads."""
@@ -111,8 +183,11 @@ def world(own_host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         node_create(panel, "web1", own_host)
         names = ["steady", "moving"]
         tenants = [{"operation": "tenant.create", "input": {"name": name, "node": "web1"}} for name in names]
-        sites = [{"operation": "domain.create", "input": {"name": f"{name}.test", "tenant": name}} for name in names]
+        owners = {"steady.test": "steady", "moving.test": "moving", "tuned.test": "moving"}
+        sites = [{"operation": "domain.create", "input": {"name": n, "tenant": of}} for n, of in owners.items()]
         made.succeeded(made.sent("POST", "/changes", {"operations": tenants + sites}))
+        page = "<?php echo ini_get('memory_limit');"
+        own_host.run("install -o moving -m 644 /dev/stdin /home/moving/web/tuned.test/public/limit.php", stdin=page)
         yield made
         panel.disarm()
         panel.delete_tenants()
@@ -122,32 +197,68 @@ def world(own_host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 @contextlib.contextmanager
-def watched(host: Host) -> Iterator[None]:
+def watched(host: Host, tell: Callable[[str], None]) -> Iterator[None]:
     """Look all the time whether the configuration is whole and the neighbour served."""
-    host.run("rm -f /root/stop /root/refused /root/codes; cat > /root/watch.sh", stdin=WATCHER)
-    host.run("nohup bash /root/watch.sh >/dev/null 2>&1 & echo started")
+    host.run("rm -f /root/stop /root/looks; cat > /root/watch.py", stdin=WATCHER)
+    host.run(f"nohup python3 -I /root/watch.py {PERIOD} steady moving >/root/watch.log 2>&1 & echo started")
+    begun = time.monotonic()
     try:
         yield
     finally:
+        elapsed = time.monotonic() - begun
         host.run("touch /root/stop")
-    codes = host.run("cat /root/codes").stdout.split()
-    assert host.run("cat /root/refused || true").stdout == ""
-    assert len(codes) > 10 and set(codes) == {"200"}
+    wait_for("the watcher to end", lambda: host.run("test -e /root/stop", check=False).returncode == 1, 30)
+    assert host.run("cat /root/watch.log").stdout == ""
+    looks: dict[str, list[tuple[float, str]]] = json.loads(host.run("cat /root/looks").stdout)
+    assert {f"{what}: {said}" for what, seen in looks.items() for _, said in seen if said != "well"} == set()
+    tell(", ".join(f"{what} every {1000 * elapsed / len(seen):.0f} ms" for what, seen in looks.items()))
+    for what, seen in looks.items():
+        assert_without_pause(what, [took for took, _ in seen], elapsed)
+
+
+def assert_without_pause(what: str, took: list[float], elapsed: float) -> None:
+    """One look came after the other for all of the time, each after the period, or at once where it took longer."""
+    due = elapsed / fmean(max(PERIOD, seconds) + LATE for seconds in took)
+    assert len(took) > 0.9 * due, f"{what}: {len(took)} looks in {elapsed} seconds, where {due} were due"
+    assert elapsed / len(took) < SLOWEST_PACE, f"{what}: what is wrong for a short time would not be seen"
 
 
 def test_the_neighbour_is_served_while_runs_are_killed(world: World, tell: Callable[[str], None]) -> None:
     tell(f"seed {SEED}, {KILLS} kills")
     chance = random.Random(f"{SEED} kills")
-    with watched(world.host):
-        for _ in range(KILLS):
-            fault = f"kill:{chance.choice(KILL_POINTS)}"
-            world.panel.arm(fault)
-            change, target = world.move()
-            if fault == "kill:item.before_step":  # a new site has steps before its configuration, a moved one has not
-                change = world.sent("POST", "/domains", {"name": f"k{next(NUMBERS)}.test", "tenant": "moving"})
-            wait_for(f"{fault} to happen\n{world.panel.tail()}", world.panel.fault.with_suffix(".done").exists, 90)
-            world.succeeded(change)
-            wait_for("the site to move", lambda target=target: world.leads_to() == target, 60)
+    with watched(world.host, tell):
+        for number in range(KILLS):
+            if number % 2:
+                killed_while_php_changes(world, chance.choice(PHP_POINTS))
+            else:
+                killed_while_a_site_changes(world, chance.choice(KILL_POINTS))
+
+
+def killed_while_a_site_changes(world: World, point: str) -> None:
+    """Kill what changes a site at a point; it has to come out all the same."""
+    world.panel.arm(f"kill:{point}")
+    change, target = world.move()
+    if point == "item.before_step":  # a new site has steps before its configuration, a moved one has not
+        change = world.sent("POST", "/domains", {"name": f"k{next(NUMBERS)}.test", "tenant": "moving"})
+    comes_out(world, point, change)
+    wait_for("the site to move", lambda: world.leads_to() == target, 60)
+
+
+def killed_while_php_changes(world: World, point: str) -> None:
+    """Kill what changes a pool's settings at a point; the running PHP has to have them all the same."""
+    before = world.runs_with()
+    world.panel.arm(f"kill:{point}")
+    change, limit = world.tune()
+    assert limit != before
+    comes_out(world, point, change)
+    assert world.runs_with() == limit
+
+
+def comes_out(world: World, point: str, change: str) -> None:
+    """Wait until a part was killed at a point, and its change done nevertheless."""
+    done = world.panel.fault.with_suffix(".done")
+    wait_for(f"a kill at {point} to happen\n{world.panel.tail()}", done.exists, 90)
+    world.succeeded(change)
 
 
 def test_the_neighbour_is_served_while_configurations_are_refused(world: World, tell: Callable[[str], None]) -> None:
@@ -161,7 +272,7 @@ def test_the_neighbour_is_served_while_configurations_are_refused(world: World, 
         ("/etc/nginx/conf.d/foreign.conf", foreign, "foreign.conf"),
         (own, "return 200 $no_such_variable;", "no_such_variable"),
     ]
-    with watched(world.host):
+    with watched(world.host, tell):
         for number in range(INVALID):
             path, text, word = faulty[number % len(faulty)]
             name = "foreign.test" if text == foreign else f"bad{number}.test"
@@ -305,16 +416,22 @@ def test_a_full_disk_of_the_panel_is_told_and_survived(world: World, tell: Calla
     tell(f"{TROUBLES} times")
     state = world.panel.directory / "state"
     for _ in range(TROUBLES):
-        filler, accepted = state / "filler", [world.move()[0]]
+        filler, accepted, refused = state / "filler", [world.move()[0]], list[dict[str, Any]]()
         try:
             fill_here(filler)
             # SQLite's log has room for some more; what has none is refused, and what is acknowledged is kept.
-            for _ in range(30):
-                target = f"https://example.com/{next(NUMBERS)}"
-                body = {"redirect": target}
+            deadline = time.monotonic() + 120
+            while len(refused) < 10 and time.monotonic() < deadline:
+                body = {"redirect": f"https://example.com/{next(NUMBERS)}"}
                 status, answer = world.panel._once("PATCH", "/api/v1/domains/moving.test", body, headers(world))
                 assert status in (202, 503), (status, answer)
-                accepted += [answer["id"]] if status == 202 else []
+                if status == 202:
+                    accepted.append(answer["id"])
+                else:
+                    refused.append(answer)
+            tell(f"{len(accepted)} changes were accepted, {len(refused)} refused")
+            assert refused, "the disk was never full"
+            assert_the_cause_is_named(refused)
             time.sleep(2)
         finally:
             filler.unlink(missing_ok=True)
@@ -324,6 +441,13 @@ def test_a_full_disk_of_the_panel_is_told_and_survived(world: World, tell: Calla
         world.succeeded(change)
         assert world.leads_to() == target
     assert world.panel.json("audit", "verify")["intact"] is True
+
+
+def assert_the_cause_is_named(refused: list[dict[str, Any]]) -> None:
+    """Each is a problem document that says that the disk is full, and that nothing was done."""
+    for problem in refused:
+        assert (problem["status"], problem["code"]) == (503, "unavailable"), problem
+        assert "disk is full" in problem["detail"] and "Nothing was changed" in problem["detail"], problem
 
 
 def headers(world: World) -> dict[str, str]:
@@ -360,6 +484,7 @@ def test_a_clock_that_is_60_days_off_keeps_nothing_waiting(
         change, target = world.move()
         world.succeeded(change)
         assert world.leads_to() == target
+        assert_made_in_a_wrong_time(panel, change, days)
         away(world)
         try:
             change, target = world.move()
@@ -371,6 +496,16 @@ def test_a_clock_that_is_60_days_off_keeps_nothing_waiting(
         world.succeeded(change)
         assert world.leads_to() == target
     assert panel.json("audit", "verify")["intact"] is True
+
+
+def assert_made_in_a_wrong_time(panel: Panel, change: str, days: int) -> None:
+    """The API and the engine both had a clock that was that many days off."""
+    made = panel.send("GET", f"/changes/{change}")[1]
+    runs = [panel.send("GET", f"/runs/{run}")[1] for run in made["runs"]]
+    assert runs, made
+    wrong = datetime.now(UTC) + timedelta(days=days)
+    for kept in (made["created"], made["finished"], *(run["created"] for run in runs)):
+        assert abs(datetime.fromisoformat(kept) - wrong) < timedelta(hours=1), (days, kept)
 
 
 def test_after_all_of_that_nothing_is_open(world: World) -> None:
