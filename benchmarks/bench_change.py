@@ -2,21 +2,19 @@
 
 ``python benchmarks/bench_change.py`` starts an SSH node and a server of its own, repeats each change BENCH_REPEATS
 times (20) at one stored tenant and again at BENCH_STORED (500), and prints median and 95th percentile with their parts:
-the request, the wait until the run begins, Ansible's start, its work on the node, and what comes after. A change is
-over when its outcome is recorded and, for a site, when a client outside of the node is answered as it asks for.
+the request, the wait until the run begins, Ansible's start, its work on the node, what comes after until the client has
+the outcome, and the probe, from then until the new state is seen: sites by a client outside of the node, each that the
+change is about, accounts by ``getent`` in a shell on the node that was opened before.
 """
 
 from __future__ import annotations
 
 import http.client
-import json
 import os
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -27,6 +25,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks import nodes
 from benchmarks.report import about, note
 from tests.e2e.panel import Panel
 from wcp360.cli.client import Client
@@ -41,6 +40,7 @@ GOALS = {
     "suspend a tenant with ten domains": (2.0, 1.5),
     "delete it": (2.5, 2.0),
 }
+PARTS = ("request", "wait", "start", "work", "after", "probe")
 LOOK = 0.02
 PATIENCE = 30.0
 
@@ -55,6 +55,7 @@ class Taken:
     start: float
     work: float
     after: float
+    probe: float
     tasks: int
 
 
@@ -65,6 +66,7 @@ class Bench:
     panel: Panel
     client: Client
     address: str
+    shell: nodes.Shell
     taken: dict[str, list[Taken]] = field(default_factory=dict)
 
     def do(self, what: str, method: str, path: str, body: dict[str, Any] | None, sees: Callable[[], bool]) -> Taken:
@@ -73,20 +75,29 @@ class Bench:
         begun, clock = time.monotonic(), time.time()
         change = self.client.call(method, path, body=body).body
         requested = time.monotonic() - begun
-        while (found := self.client.call("GET", f"/api/v1/changes/{change['id']}").body)["status"] == "pending":
-            time.sleep(LOOK)
-        deadline = time.monotonic() + PATIENCE
-        while not sees():
-            if time.monotonic() > deadline:
-                raise SystemExit(f"{what or path}: the change succeeded, but is not seen after {PATIENCE} seconds.")
-            time.sleep(LOOK)
+        self.outcome(change["id"], what or path)
+        known = time.monotonic() - begun
+        self.see(sees, what or path)
         total = time.monotonic() - begun
-        if found["status"] != "succeeded":
-            raise SystemExit(f"{what or path}: {found['reason']}")
-        taken = self.parts(last, clock, total, requested)
+        taken = self.parts(last, clock, (requested, known, total))
         note(f"{total:.2f} s: {what or path}")
         self.taken.setdefault(what, []).append(taken)
         return taken
+
+    def outcome(self, change: str, what: str) -> None:
+        """Wait until a change has succeeded."""
+        while (found := self.client.call("GET", f"/api/v1/changes/{change}").body)["status"] == "pending":
+            time.sleep(LOOK)
+        if found["status"] != "succeeded":
+            raise SystemExit(f"{what}: {found['reason']}")
+
+    def see(self, sees: Callable[[], bool], what: str) -> None:
+        """Wait until a probe sees the new state."""
+        deadline = time.monotonic() + PATIENCE
+        while not sees():
+            if time.monotonic() > deadline:
+                raise SystemExit(f"{what}: the change succeeded, but is not seen after {PATIENCE} seconds.")
+            time.sleep(LOOK)
 
     def last_event(self) -> int:
         """Return the number of the newest event."""
@@ -95,20 +106,33 @@ class Bench:
             last = items[-1]["id"]
         return last
 
-    def parts(self, last: int, clock: float, total: float, requested: float) -> Taken:
-        """Divide a change's time by the events after number ``last``."""
+    def parts(self, last: int, clock: float, ends: tuple[float, float, float]) -> Taken:
+        """Divide a change's time by the events after number ``last``; ``ends``: request, outcome and probe."""
+        requested, known, total = ends
         events = self.client.call("GET", "/api/v1/events", {"after": last, "limit": 1000}).body["items"]
         events = [event for event in events if event["data"].get("state") != "ended"]
         at = {kind: [_seconds(event["time"]) - clock for event in events if event["type"] == kind] for kind in KINDS}
         started, tasks, finished = at["run.started"][0], at["run.task"], at["run.finished"][-1]
         return Taken(
             total, requested, max(0.0, started - requested), tasks[0] - started, finished - tasks[0],
-            max(0.0, total - finished), len(tasks),
+            max(0.0, known - finished), total - known, len(tasks),
         )  # fmt: skip
 
     def answers(self, status: int, *names: str) -> bool:
         """Tell whether the node answers for all of these sites with ``status``."""
         return all(self._answers(status, name) for name in names)
+
+    def has(self, *accounts: str) -> bool:
+        """Tell whether the node has all of these accounts."""
+        return self.shell.accounts(*accounts) == set(accounts)
+
+    def serves(self, accounts: Sequence[str], sites: Sequence[str]) -> bool:
+        """Tell whether the node has all of these accounts and answers for all of these sites."""
+        return self.has(*accounts) and self.answers(200, *sites)
+
+    def rid_of(self, account: str, sites: Sequence[str]) -> bool:
+        """Tell whether the node has neither the account nor any of the sites."""
+        return self.answers(404, *sites) and not self.shell.accounts(account)
 
     def _answers(self, status: int, name: str) -> bool:
         link = http.client.HTTPConnection(self.address, 80, timeout=10)
@@ -138,63 +162,48 @@ def members(first: int, count: int) -> list[dict[str, Any]]:
 
 def bulk(bench: Bench, what: str, first: int, count: int) -> None:
     """Make tenants with a domain each in one change set."""
-    last = f"b{first + count - 1}.test"
-    bench.do(what, "POST", "/api/v1/changes", {"operations": members(first, count)}, partial(bench.answers, 200, last))
+    asked = members(first, count)
+    tenants, sites = ([one["input"]["name"] for one in some] for some in (asked[:count], asked[count:]))
+    bench.do(what, "POST", "/api/v1/changes", {"operations": asked}, partial(bench.serves, tenants, sites))
 
 
 def single(bench: Bench, first: int) -> None:
     """Measure each kind of change REPEATS times; numbers from ``first`` on keep names apart."""
-    always = partial(bench.answers, 200)  # no site
     kinds = list(GOALS)
     tenant = {"name": f"host{first}", "node": "web1"}
-    bench.do("", "POST", "/api/v1/tenants", tenant, always)
+    bench.do("", "POST", "/api/v1/tenants", tenant, partial(bench.has, tenant["name"]))
     for number in range(first, first + REPEATS):
         name = f"d{number}.test"
         given = {"name": name, "tenant": tenant["name"], "php": True}
         bench.do(kinds[0], "POST", "/api/v1/domains", given, partial(bench.answers, 200, name))
-        bench.do(kinds[1], "POST", "/api/v1/tenants", {"name": f"ten{number}", "node": "web1"}, always)
+        given = {"name": f"ten{number}", "node": "web1"}
+        bench.do(kinds[1], "POST", "/api/v1/tenants", given, partial(bench.has, given["name"]))
     for number in range(first, first + REPEATS):
-        names = [f"s{number}-{site}.test" for site in range(10)]
+        account, names = f"ten{number}", [f"s{number}-{site}.test" for site in range(10)]
         sites = [
-            {"operation": "domain.create", "input": {"name": name, "tenant": f"ten{number}", "php": True}}
-            for name in names
+            {"operation": "domain.create", "input": {"name": name, "tenant": account, "php": True}} for name in names
         ]
-        bench.do("", "POST", "/api/v1/changes", {"operations": sites}, partial(bench.answers, 200, names[-1]))
-        path = f"/api/v1/tenants/ten{number}"
+        bench.do("", "POST", "/api/v1/changes", {"operations": sites}, partial(bench.answers, 200, *names))
+        path = f"/api/v1/tenants/{account}"
         bench.do(kinds[2], "POST", f"{path}/suspend", {}, partial(bench.answers, 503, *names))
-        bench.do(kinds[3], "DELETE", f"{path}?purge=true", None, partial(bench.answers, 404, *names))
+        bench.do(kinds[3], "DELETE", f"{path}?purge=true", None, partial(bench.rid_of, account, names))
 
 
 @contextmanager
 def fresh_node(warm: bool) -> Iterator[dict[str, Any]]:
     """Start a node for one way, and remove it afterwards."""
-    tool = [sys.executable, str(ROOT / "tests/hosts/hosts.py")]
-    name = f"wcp360-bench-{os.getpid()}"
-    started = subprocess.run([*tool, "up", name, "--json"], capture_output=True, text=True, check=True).stdout
-    try:
+    with nodes.started("bench") as found:
         note(f"{'warm' if warm else 'plain'}: measuring")
-        yield json.loads(started)
-    finally:
-        subprocess.run([*tool, "down", name], capture_output=True, check=False)
+        yield found
 
 
 @contextmanager
 def serving(host: dict[str, Any], warm: bool) -> Iterator[Bench]:
     """Run a server that has the node and one tenant with a site."""
-    with tempfile.TemporaryDirectory(prefix="wcp360-bench-") as directory:
-        panel = Panel(Path(directory))
-        panel.environment["WCP360_ENGINE__WARM"] = "true" if warm else "false"
-        panel.run("init")
-        panel.start()
-        try:
-            key = host["host_key"].split(" ", 1)[1]
-            words = ["--address", host["address"], "--port", str(host["port"]), "--identity-file", host["key"]]
-            panel.run("node", "create", "web1", *words, "--host-key", key)
-            bench = Bench(panel, Client(find_place(panel.environment)), host["address"])
-            bulk(bench, "", 0, 1)
-            yield bench
-        finally:
-            panel.stop()
+    with nodes.serving(host, warm=warm) as panel, nodes.shell(host) as shell:
+        bench = Bench(panel, Client(find_place(panel.environment)), host["address"], shell)
+        bulk(bench, "", 0, 1)
+        yield bench
 
 
 def measure(host: dict[str, Any], warm: bool) -> tuple[dict[str, list[Taken]], dict[str, list[Taken]]]:
@@ -213,8 +222,8 @@ def table(few: dict[str, list[Taken]], many: dict[str, list[Taken]], warm: bool)
     """Print one way's figures."""
     way = "warm" if warm else "plain"
     print(f"\n**{way}**\n")
-    print("| change | stored | goal | median | p95 | request | wait | start | work | after | tasks |")
-    print("|---|---|---|---|---|---|---|---|---|---|---|")
+    print(f"| change | stored | goal | median | p95 | {' | '.join(PARTS)} | tasks |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|---|")
     for stored, taken in (("1", few), (str(STORED), many)):
         for what, rows in taken.items():
             if what:
@@ -225,16 +234,17 @@ def table(few: dict[str, list[Taken]], many: dict[str, list[Taken]], warm: bool)
 def _figures(rows: list[Taken]) -> list[str]:
     totals = sorted(row.total for row in rows)
     p95 = totals[min(len(totals) - 1, round(0.95 * len(totals)))]
-    parts = [
-        statistics.median(getattr(row, name) for row in rows) for name in ("request", "wait", "start", "work", "after")
-    ]
+    parts = [statistics.median(getattr(row, name) for row in rows) for name in PARTS]
     return [f"{value:.2f}" for value in (statistics.median(totals), p95, *parts)] + [str(rows[-1].tasks)]
 
 
 def main() -> None:
     """Measure both ways, each on a fresh node."""
     about(
-        "Speed of one change", f"seconds; {REPEATS} repeats each; HestiaCP's own scripts take 1.3, 0.7, 4.5 to 7, 3.5"
+        "Speed of one change",
+        f"Seconds; {REPEATS} repeats each; HestiaCP's own scripts take 1.3, 0.7, 4.5 to 7, 3.5. A change is over when\n"
+        "a probe sees the new state: every site that it is about from outside of the node, every account that it\n"
+        "makes or removes on the node. *after*: recorded until the client has the outcome; *probe*: then until seen.",
     )
     for warm in (False, True):
         with fresh_node(warm) as host:

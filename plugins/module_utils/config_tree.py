@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
+from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_directories import TOP
 from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_entries import Entries
 from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_judge import Judge
 from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_model import (
@@ -18,6 +19,8 @@ from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_model i
     compose,
     conflicts,
     file_diff,
+    in_the_way,
+    line_diff,
     mode_of,
     wanted,
     wanted_files,
@@ -42,6 +45,7 @@ class ConfigTree:
         self.selected: dict[str, Wanted] = {}
         self.shared: dict[str, Content] | None = None
         self.verdict = ""
+        self._heals = False
         if params["shared"] is not None:
             self.shared = wanted_files(params["shared"])
         if params["shared"] is not None or params["entries"]:
@@ -50,6 +54,7 @@ class ConfigTree:
     def plan(self) -> None:
         """Find out which items go in and what differs. Raises ItemError where the whole tree cannot be converged."""
         self._read_items()
+        self._make_way()
         claims = self._foreign_claims()
         self._settle(claims)
         self._ask_checker(claims)
@@ -61,7 +66,9 @@ class ConfigTree:
             self._describe(common, SHARED)
             for path in self.entries.changing:
                 common.diff.append(file_diff(path, self.entries.present[path], self.entries.wanted[path]))
+            common.diff += [line_diff(path, line, "") for path, line in self.entries.leftovers.items()]
             common.changed = bool(common.diff)
+        self._describe_directories()
 
     def apply(self) -> None:
         """Write the new generation when anything differs, then the files by which the service finds it."""
@@ -80,12 +87,23 @@ class ConfigTree:
         self.after.rewritten = rewriter.digest
         known = self.before.rewritten == rewriter.digest
         for path, content in self.after.files.items():
-            if content.plain if known and isinstance(content, Unread) else not rewriter.finds(content.data):
-                self.after.plain.add(path)
+            if known and isinstance(content, Unread):
+                if content.plain:  # one that was edited is copied from now on, until it is written anew
+                    self.after.plain[path] = content.remembered
+                continue
+            there = self.before.files.get(path)
+            found = there if there == content else content
+            found = found.read() if isinstance(found, Unread) else found
+            if not rewriter.finds(found.data):
+                self.after.plain[path] = found.stamp
 
     @property
     def changed(self) -> bool:
-        """Return whether a file is to be written, changed or taken away."""
+        """Return whether a file is to be written, changed or taken away, or a directory to be put right."""
+        return self._heals or self._writes
+
+    @property
+    def _writes(self) -> bool:
         return self.before.files != self.after.files or self.before.owners != self.after.owners
 
     def answer(self) -> dict[str, Any]:
@@ -110,6 +128,11 @@ class ConfigTree:
                 self.selected[key] = wanted(spec)
             except ItemError as error:
                 result.fail(str(error))
+
+    def _make_way(self) -> None:
+        problem = in_the_way(self.shared or (), self.before.foreign, self.before.lasting_directories())
+        if problem:
+            raise ItemError(problem.replace("{path}", self.store.current, 1))
 
     def _foreign_claims(self) -> dict[str, str]:
         if self.params["scan"] is None:
@@ -211,6 +234,29 @@ class ConfigTree:
                 result.diff.append(file_diff(f"{self.params['path']}/{CURRENT}/{path}", old.get(path), new.get(path)))
         result.changed = bool(result.diff)
 
+    def _describe_directories(self) -> None:
+        """Report the tree's own directories that somebody changed, each with one result: any writing heals them."""
+        if not self._writes and TOP not in self.before.directories:
+            return
+        for path, (place, found) in self.store.drift(self.before, self.after).items():
+            result = self._responsible(place)
+            if result is not None:
+                result.diff.append(line_diff(path, found.text(), self.store.own.text()))
+                result.changed = self._heals = True
+
+    def _responsible(self, place: str) -> ItemResult | None:
+        """Return the result that tells of a directory; None where nobody answers for it, and it is left.
+
+        It is the shared files' where the call has any, otherwise that of an item with files in it, or of any.
+        """
+        common = self.results.get(self.params["shared_id"])
+        if common is not None:
+            return None if common.failed else common
+        below = f"{place}/" if place else ""
+        inside = (key for key in self.selected if any(path.startswith(below) for path in self.after.paths_of(key)))
+        key = next(inside, next(iter(self.selected), None))
+        return None if key is None else self.results[key]
+
 
 def refused_as_a_whole(params: dict[str, Any], message: str) -> list[ItemResult]:
     """Return the results when something is in the way of the tree itself: everything fails with that sentence."""
@@ -242,9 +288,12 @@ def removal(params: dict[str, Any]) -> list[ItemResult]:
                 owner or params["shared_id"],
                 file_diff(f"{params['path']}/{CURRENT}/{path}", before.files.get(path), None),
             )
-    for path, content in Entries(params["entries"]).present.items():
+    entries = Entries(params["entries"])
+    for path, content in entries.present.items():
         if content is not None:
             add(params["shared_id"], file_diff(path, content, None))
+    for path, line in entries.leftovers.items():
+        add(params["shared_id"], line_diff(path, line, ""))
     if there := Store(params["path"]).described():
-        add(params["shared_id"], {**file_diff(params["path"], None, None), "before": there})
+        add(params["shared_id"], line_diff(params["path"], there, ""))
     return list(results.values())

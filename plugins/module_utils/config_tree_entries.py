@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from typing import Any
 
 from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_model import (
@@ -10,14 +11,18 @@ from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_model i
     wanted_files,
 )
 from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_store import (
+    TEMPORARY,
     read_content,
     replace_file,
 )
-from ansible_collections.wcp360.hosting.plugins.module_utils.items import ItemError
+from ansible_collections.wcp360.hosting.plugins.module_utils.items import ItemError, entry_line
 
 
 class Entries:
-    """The wanted entry files and what is there of them. Raises ItemError when one in the way is not ours."""
+    """The wanted entry files and what is there of them. Raises ItemError when one in the way is not ours.
+
+    ``leftovers`` are the files that a killed run left beside them, each with the line that stands for it.
+    """
 
     def __init__(self, specs: list[dict[str, Any]]) -> None:
         self.wanted: dict[str, Content] = {}
@@ -25,6 +30,8 @@ class Entries:
             content = next(iter(wanted_files([{**spec, "path": "entry"}]).values()))
             self.wanted[spec["path"]] = content
         self.present = {path: self._present(path, content) for path, content in self.wanted.items()}
+        beside = {path + TEMPORARY: _leftover(path + TEMPORARY) for path in self.wanted}
+        self.leftovers = {path: line for path, line in beside.items() if line}
 
     @property
     def changing(self) -> list[str]:
@@ -40,6 +47,7 @@ class Entries:
 
     def write(self) -> None:
         """Write what differs, each file by one rename."""
+        self._clear()
         for path in self.changing:
             os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
             replace_file(path, self.wanted[path])
@@ -49,6 +57,11 @@ class Entries:
         for path, content in self.present.items():
             if content is not None:
                 os.unlink(path)
+        self._clear()
+
+    def _clear(self) -> None:
+        for path in self.leftovers:
+            os.unlink(path)
 
     @staticmethod
     def _present(path: str, wanted: Content) -> Content | None:
@@ -62,3 +75,14 @@ class Entries:
 
 def _first_line(content: Content) -> bytes:
     return content.data.split(b"\n", 1)[0]
+
+
+def _leftover(path: str) -> str:
+    """Return the line for what is at the temporary path of an entry, empty where nothing, or a directory, is."""
+    try:
+        found = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    if stat.S_ISDIR(found.st_mode):
+        return ""
+    return entry_line("file", stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid)

@@ -6,15 +6,18 @@ manifest (then it belongs to an item, or is shared) or foreign, and a foreign fi
 
 from __future__ import annotations
 
+import functools
 import grp
 import hashlib
 import json
+import os
 import pwd
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_directories import Directory, lasting
 from ansible_collections.wcp360.hosting.plugins.module_utils.items import ItemError, entry_line
 
 MANIFEST = ".manifest.json"
@@ -23,16 +26,24 @@ GENERATION_PLACEHOLDER = b"@@WCP360_GENERATION@@"
 # Short enough for a response header, long enough that two configurations never share it by accident (64 bits).
 DIGEST_LENGTH = 16
 SHARED = ""
+# Size and time of the last change of a file, by which its content is known again without reading it.
+Stamp = tuple[int, ...]
+
+
+def stamp_of(status: os.stat_result) -> Stamp:
+    """Return by what a file is known again. Not its ctime: every hard link that comes or goes changes that."""
+    return status.st_size, status.st_mtime_ns
 
 
 @dataclass(frozen=True)
 class Content:
-    """One regular file as it is, or as it should be."""
+    """One regular file as it is, or as it should be. ``stamp`` is empty for one that was not read from a disk."""
 
     data: bytes
     mode: int
     uid: int
     gid: int
+    stamp: Stamp = field(default=(), compare=False)
 
     @property
     def attributes(self) -> str:
@@ -47,22 +58,34 @@ class Content:
 class Unread:
     """A file of an item that the call does not list: left as it is, and read only where somebody asks for it.
 
-    Among thousands of items one is changed as fast as among few. ``plain`` says that it holds no path which a scratch
-    copy would have to lead elsewhere. Equal to itself alone.
+    Among thousands of items one is changed as fast as among few. ``remembered`` is the stamp that it had when it held
+    no path which a scratch copy would have to lead elsewhere, empty when it held one. Equal to itself alone.
     """
 
-    def __init__(self, path: str, plain: bool, read: Callable[[str], Content | None]) -> None:
+    def __init__(self, path: str, remembered: Stamp, read: Callable[[str], Content | None]) -> None:
         self.path = path
-        self.plain = plain
+        self.remembered = remembered
         self._read = read
+
+    @functools.cached_property
+    def plain(self) -> bool:
+        """Tell whether it still is the file that held nothing to lead elsewhere: a hand may have been at it."""
+        try:
+            return bool(self.remembered) and stamp_of(os.lstat(self.path)) == self.remembered
+        except FileNotFoundError:
+            return False
+
+    def read(self) -> Content:
+        """Return what it is now. Raises ItemError when it is gone."""
+        content = self._read(self.path)
+        if content is None:
+            raise ItemError(f"{self.path} was taken away or exchanged while it was looked at. Retry.")
+        return content
 
     def __getattr__(self, name: str) -> Any:
         if name not in ("data", "mode", "uid", "gid", "attributes", "fingerprint"):
             raise AttributeError(name)
-        content = self._read(self.path)
-        if content is None:
-            raise ItemError(f"{self.path} was taken away or exchanged while it was looked at. Retry.")
-        return getattr(content, name)
+        return getattr(self.read(), name)
 
 
 @dataclass(frozen=True)
@@ -83,8 +106,9 @@ class Generation:
     """One generation: the managed files by relative path, who owns each of them, and the foreign files' paths.
 
     ``recorded`` are the fingerprints of what WCP360 wrote (what is there may have been edited since), ``raw`` those of
-    the shared files before the generation's own digest was put in. ``plain`` are the paths of files in which a scratch
-    copy rewrites nothing, as long as what it rewrites is what ``rewritten`` is the digest of.
+    the shared files before the generation's own digest was put in. ``plain`` are the stamps of files in which a scratch
+    copy rewrites nothing, as long as what it rewrites is what ``rewritten`` is the digest of; one that is still to be
+    written has an empty stamp. ``directories`` are those on disk, foreign ones included.
     """
 
     files: dict[str, Content | Unread] = field(default_factory=dict)
@@ -93,7 +117,8 @@ class Generation:
     foreign: set[str] = field(default_factory=set)
     recorded: dict[str, str] = field(default_factory=dict)
     raw: dict[str, str] = field(default_factory=dict)
-    plain: set[str] = field(default_factory=set)
+    plain: dict[str, Stamp] = field(default_factory=dict)
+    directories: dict[str, Directory] = field(default_factory=dict)
     rewritten: str = ""
     base: str = ""
     digest: str = ""
@@ -113,6 +138,10 @@ class Generation:
                 self._index.setdefault(owner, []).append(path)
         return self._index
 
+    def lasting_directories(self) -> set[str]:
+        """Return the directories that somebody else made, or put something into."""
+        return lasting(self.directories, self.owners, self.foreign)
+
     def hand_edits(self, owner: str) -> str:
         """Return a digest of what people changed in the files of an item, empty when they changed nothing."""
         edits = []
@@ -129,7 +158,7 @@ class Generation:
                 "item": owner,
                 "sum": self.recorded[path],
                 "raw": self.raw.get(path, ""),
-                **({"plain": 1} if path in self.plain else {}),
+                **({"stamp": self.plain[path]} if self.plain.get(path) else {}),
             }
             for path, owner in self.owners.items()
         }
@@ -137,7 +166,7 @@ class Generation:
             key: {"base": record.base, "digest": record.digest, "claims": list(record.claims)}
             for key, record in self.items.items()
         }
-        document = {"version": 1, "base": self.base, "generation": self.digest, "rewritten": self.rewritten}
+        document = {"version": 1, "base": self.base, "generation": self.digest, "rewrites": self.rewritten}
         # Without indentation: with it the slow encoder is used, and thousands of items cost half a second.
         return json.dumps({**document, "files": files, "items": items}, sort_keys=True).encode() + b"\n"
 
@@ -145,14 +174,14 @@ class Generation:
         """Take owners, digests and claims from a stored manifest."""
         document = json.loads(data)
         self.base, self.digest = document["base"], document["generation"]
-        self.rewritten = document.get("rewritten", "")
+        self.rewritten = document.get("rewrites", "")
         for path, entry in document["files"].items():
             self.owners[path] = entry["item"]
             self.recorded[path] = entry["sum"]
             if entry["raw"]:
                 self.raw[path] = entry["raw"]
-            if entry.get("plain"):
-                self.plain.add(path)
+            if entry.get("stamp"):
+                self.plain[path] = tuple(entry["stamp"])
         for key, entry in document["items"].items():
             self.items[key] = ItemRecord(entry["base"], entry["digest"], tuple(entry["claims"]))
 
@@ -204,6 +233,11 @@ def file_diff(path: str, old: Content | Unread | None, new: Content | Unread | N
         before_header = after_header = path
         before, after = (entry_line("file", one.mode, one.uid, one.gid) if one else "" for one in (old, new))
     return {"before_header": before_header, "after_header": after_header, "before": before, "after": after}
+
+
+def line_diff(path: str, before: str, after: str) -> dict[str, str]:
+    """Return the difference of something that a line stands for, such as a directory."""
+    return {"before_header": path, "after_header": path, "before": before, "after": after}
 
 
 def wanted_files(specs: list[dict[str, Any]]) -> dict[str, Content]:
@@ -267,8 +301,9 @@ def conflicts(before: Generation, selected: dict[str, Wanted], foreign: dict[str
         if key not in selected:
             holders.update({f"claim {claim}": key for claim in record.claims})
     found = {}
+    lasting = before.lasting_directories()
     for key, item in selected.items():
-        problem = _conflict(item, before, holders, foreign)
+        problem = in_the_way(item.files, before.foreign, lasting) or _conflict(item, holders, foreign)
         if problem:
             found[key] = problem
         else:
@@ -277,10 +312,26 @@ def conflicts(before: Generation, selected: dict[str, Wanted], foreign: dict[str
     return found
 
 
-def _conflict(item: Wanted, before: Generation, holders: dict[str, str], foreign: dict[str, str]) -> str:
+def in_the_way(paths: Iterable[str], foreign: set[str], directories: set[str]) -> str:
+    """Return a sentence about something foreign where a file, or a directory above it, is to be; empty for nothing.
+
+    ``{path}`` in it stands for the generation's path.
+    """
+    for path in paths:
+        found = path if path in directories else next((one for one in _and_above(path) if one in foreign), "")
+        if found:
+            return f"{{path}}/{found} is in the way: WCP360 did not write it. Move it away, then retry."
+    return ""
+
+
+def _and_above(path: str) -> Iterator[str]:
+    while path:
+        yield path
+        path = path.rpartition("/")[0]
+
+
+def _conflict(item: Wanted, holders: dict[str, str], foreign: dict[str, str]) -> str:
     for path in item.files:
-        if path in before.foreign:
-            return f"{{path}}/{path} is in the way: WCP360 did not write it. Move it away, then retry."
         holder = holders.get(f"file {path}")
         if holder is not None:
             return f"The file {path} belongs to {holder or 'the shared files'} already."

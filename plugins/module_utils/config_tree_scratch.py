@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import re
@@ -68,9 +69,9 @@ class Scratch:
 
     def __enter__(self) -> Scratch:
         remove_leftovers()
-        self.root = tempfile.mkdtemp(prefix=PREFIX, dir=_parent())
-        self._lock = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        while (made := _made()) is None:
+            pass
+        self.root, self._lock = made
         try:
             self._copy_trees()
         except BaseException:
@@ -239,6 +240,19 @@ def _parent() -> str:
     # In memory, where thousands of files cost next to nothing. The directory itself is nobody else's in any case.
     places = [place for place in MEMORY if os.path.ismount(place) and os.access(place, os.W_OK)]
     return [*places, tempfile.gettempdir()][0]
+
+
+def _made() -> tuple[str, int] | None:
+    """Make a private directory and lock it; None when another run took it for a leftover before it was locked."""
+    path = tempfile.mkdtemp(prefix=PREFIX, dir=_parent())
+    with contextlib.suppress(FileNotFoundError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False)):
+                return path, descriptor
+        os.close(descriptor)
+    return None
 
 
 def remove_leftovers() -> None:

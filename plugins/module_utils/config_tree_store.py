@@ -11,14 +11,22 @@ import stat
 import tempfile
 from collections.abc import Container, Iterator
 
+from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_directories import (
+    TOP,
+    Directory,
+    above,
+    seen,
+)
 from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_model import (
     MANIFEST,
     Content,
     Generation,
+    Stamp,
     Unread,
+    stamp_of,
 )
 from ansible_collections.wcp360.hosting.plugins.module_utils.faults import point
-from ansible_collections.wcp360.hosting.plugins.module_utils.items import ItemError, entry_line
+from ansible_collections.wcp360.hosting.plugins.module_utils.items import ItemError
 
 MARKER = ".config_tree"
 CURRENT = "current"
@@ -60,13 +68,13 @@ class Store:
             raise ItemError(
                 f"The record {manifest} cannot be read ({error}). Restore it or move {self.path} away."
             ) from error
-        for relative, regular in _walk(root):
+        for relative, regular in _walk(root, generation.directories):
             if relative not in generation.owners:
                 generation.foreign |= {relative} - {MANIFEST}
             elif owners is not None and generation.owners[relative] not in owners:
                 if regular:
-                    plain = relative in generation.plain
-                    generation.files[relative] = Unread(f"{root}/{relative}", plain, read_content)
+                    stamp = generation.plain.get(relative, ())
+                    generation.files[relative] = Unread(f"{root}/{relative}", stamp, read_content)
             elif content := read_content(f"{root}/{relative}"):
                 generation.files[relative] = content
         return generation
@@ -98,17 +106,42 @@ class Store:
             )
         return os.path.join(self.path, target)
 
+    @property
+    def own(self) -> Directory:
+        """Return what the tree's own directories should be like."""
+        return Directory(self.directory_mode, os.geteuid(), os.getegid())
+
+    def directories(self, before: Generation, after: Generation) -> dict[str, Directory]:
+        """Return what each directory of a generation should be like: foreign ones as they were, all others our own."""
+        own = dict.fromkeys(above(after.files), self.own)
+        return {**own, **{path: before.directories[path] for path in before.lasting_directories() - own.keys()}}
+
+    def drift(self, before: Generation, after: Generation) -> dict[str, tuple[str, Directory]]:
+        """Return by path what is there of our own directories that is not as it should be.
+
+        Beside it stands where it lies in the generation. Those around the generation count as its top.
+        """
+        found = {path: (TOP, seen(path)) for path in (self.path, os.path.join(self.path, GENERATIONS))}
+        for relative in above(after.files):
+            shown = f"{self.current}/{relative}" if relative else self.current
+            found[shown] = (relative, before.directories.get(relative))
+        return {path: (place, one) for path, (place, one) in sorted(found.items()) if one not in (None, self.own)}
+
+    def _have(self, path: str) -> None:
+        # Made with its mode, so that a killed run leaves no other one behind; umask and a parent's group come in.
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, self.directory_mode)
+        self.own.put_on(path)
+
     def prepare(self) -> None:
         """Make the tree's directory and clear what killed runs left."""
-        os.makedirs(self.path, mode=0o755, exist_ok=True)
-        os.chmod(self.path, self.directory_mode)
+        os.makedirs(os.path.dirname(self.path), exist_ok=True)
+        self._have(self.path)
         marker = os.open(
             os.path.join(self.path, MARKER), os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644
         )
         os.close(marker)
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(os.path.join(self.path, GENERATIONS))
-        os.chmod(os.path.join(self.path, GENERATIONS), self.directory_mode)
+        self._have(os.path.join(self.path, GENERATIONS))
         for name in os.listdir(self.path):
             if name.startswith(STAGING):
                 _remove(os.path.join(self.path, name))
@@ -131,8 +164,9 @@ class Store:
         self._prune(name, keep)
 
     def _fill(self, staging: str, old_root: str | None, before: Generation, after: Generation) -> None:
-        for parent in {os.path.dirname(relative) for relative in (*after.foreign, *after.files)}:
-            os.makedirs(f"{staging}/{parent}", mode=0o755, exist_ok=True)
+        directories = self.directories(before, after)
+        for relative in sorted(directories.keys() - {TOP}):
+            os.mkdir(f"{staging}/{relative}")
         for relative in sorted(after.foreign):
             os.link(f"{old_root}/{relative}", f"{staging}/{relative}", follow_symlinks=False)
         for relative, content in after.files.items():
@@ -140,10 +174,12 @@ class Store:
             if before.files.get(relative) == content:
                 os.link(f"{old_root}/{relative}", target, follow_symlinks=False)
             else:
-                write_content(target, content)
+                stamp = write_content(target, content)
+                if relative in after.plain:
+                    after.plain[relative] = stamp
         write_content(os.path.join(staging, MANIFEST), Content(after.manifest(), 0o600, os.geteuid(), os.getegid()))
-        for directory, _subdirectories, _files in os.walk(staging):
-            os.chmod(directory, self.directory_mode)
+        for relative, directory in directories.items():
+            directory.put_on(f"{staging}/{relative}")
         _sync_file_system(staging)
 
     def _place(self, staging: str, digest: str, old_root: str | None) -> str:
@@ -179,11 +215,9 @@ class Store:
 
     def described(self) -> str:
         """Return what there is to remove besides files, for a difference; empty when there is nothing."""
-        try:
-            found = os.lstat(self.path)
-        except FileNotFoundError:
-            return "half deleted by an interrupted run\n" if os.path.lexists(self.path + REMOVED) else ""
-        return entry_line("directory", stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid)
+        if found := seen(self.path):
+            return found.text()
+        return "half deleted by an interrupted run\n" if os.path.lexists(self.path + REMOVED) else ""
 
     def remove(self) -> None:
         """Take the whole tree away; it disappears by one rename first."""
@@ -205,17 +239,19 @@ def read_content(path: str) -> Content | None:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             return None
-        return Content(stream.read(), stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid)
+        # The stamp of before it is read: what is changed meanwhile is not known again.
+        return Content(stream.read(), stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, stamp_of(status))
 
 
-def write_content(path: str, content: Content) -> None:
-    """Make a new file; never opens one that exists."""
+def write_content(path: str, content: Content) -> Stamp:
+    """Make a new file and return its stamp; never opens one that exists."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with open(descriptor, "wb") as stream:
         stream.write(content.data)
         stream.flush()
         os.fchown(descriptor, content.uid, content.gid)
         os.fchmod(descriptor, content.mode)
+        return stamp_of(os.fstat(descriptor))
 
 
 def replace_file(path: str, content: Content) -> None:
@@ -229,12 +265,17 @@ def replace_file(path: str, content: Content) -> None:
     sync(os.path.dirname(path))
 
 
-def _walk(root: str, below: str = "") -> Iterator[tuple[str, bool]]:
-    """Yield the relative path of everything but directories, and whether it is a regular file."""
+def _walk(root: str, directories: dict[str, Directory], below: str = "") -> Iterator[tuple[str, bool]]:
+    """Yield the relative path of everything but directories, and whether it is a regular file.
+
+    What the directories are like goes into ``directories``, by relative path.
+    """
+    if found := seen(f"{root}/{below}"):
+        directories[below.rstrip("/")] = found
     with os.scandir(f"{root}/{below}") as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                yield from _walk(root, f"{below}{entry.name}/")
+                yield from _walk(root, directories, f"{below}{entry.name}/")
             else:
                 yield below + entry.name, entry.is_file(follow_symlinks=False)
 

@@ -102,6 +102,7 @@ options:
       - Files outside of the tree, by absolute path, through which the service finds it. They are written last and
         removed first.
       - One that exists and has another first line than the wanted content is foreign, and refused with its path.
+      - What a killed run left beside one, with C(~) behind its name, is taken away.
     type: list
     elements: dict
     default: []
@@ -116,7 +117,10 @@ options:
     elements: str
     default: []
   directory_mode:
-    description: Mode of the tree's directories.
+    description:
+      - Mode of the tree's directories, which belong to whoever runs the module. One that has another mode or owner is
+        put right, and reported for O(shared_id) where the call has shared files or entries, otherwise for one item.
+      - Directories that hold nothing but files of somebody else's, or nothing at all, are left as they are.
     type: str
     default: "0755"
   scan:
@@ -220,7 +224,7 @@ attributes:
     description: Predicts exactly what a run then does.
     support: full
   diff_mode:
-    description: One diff per file.
+    description: One diff per file, and per directory that somebody changed.
     support: full
 author: WCP360 contributors (@wcp360)
 """

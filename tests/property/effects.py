@@ -28,8 +28,7 @@ class Exclusion:
 
 
 EXCLUSIONS = (
-    Exclusion(r"/.*/generations(/.*)?", "what a tree has is observed below current; former generations are copies"),
-    Exclusion(r"/.*/current", "the link to a generation has its digest as target; the files below it are compared"),
+    Exclusion(r"/.*/generations/.*", "what a tree has is observed below current; former generations are copies"),
     Exclusion(r"/.*/current/\.manifest\.json", "config_tree's own record of the files that are compared"),
     Exclusion(r"/var/lib/wcp360/packages(/.*)?", "the record of the packages that came with us, which are compared"),
     Exclusion(r"/var/log/wcp360/.*", "services make and fill their logs when they have something to log", "file"),
@@ -107,6 +106,7 @@ def told(items: Iterable[Item]) -> list[list[str]]:
 def unlike(before: Things, after: Things, used: set[Exclusion] | None = None) -> set[str]:
     """Return what differs between two observations, without the exclusions; those that were of use go to ``used``."""
     found = set()
+    before, after = followed(before), followed(after)
     for name in before.keys() | after.keys():
         old, new = before.get(name), after.get(name)
         if old == new:
@@ -117,6 +117,19 @@ def unlike(before: Things, after: Things, used: set[Exclusion] | None = None) ->
             found.add(name)
         elif used is not None:
             used.add(exclusion)
+    return found
+
+
+def followed(things: Things) -> Things:
+    """Return the things with the directory of a tree's generation in the place of the link that leads to it.
+
+    The link has the generation's digest as its target; what it leads to is what a preview names.
+    """
+    found = dict(things)
+    for name, thing in things.items():
+        above, _, last = name.rpartition("/")
+        if last == "current" and thing.get("target", "").startswith("generations/"):
+            found[name] = things.get(f"{above}/{thing['target']}", thing)
     return found
 
 
@@ -132,6 +145,7 @@ class Comparison:
 
     def run(self) -> list[str]:
         """Compare both ways and return the problems."""
+        self.before, self.after = followed(self.before), followed(self.after)
         self.changed = unlike(self.before, self.after, self.used)
         self.left = set(self.changed)
         self.trash: dict[str, str] = {}

@@ -104,7 +104,15 @@ def _lost_directory(tenant: str, domain: str) -> Obstacle:
 
 def _other_modes(tenant: str, domain: str) -> Obstacle:
     paths = f"/home/{tenant} /home/{tenant}/web /home/{tenant}/web/{domain} /var/log/wcp360/nginx/{domain}"
-    return Obstacle("other modes", f"for path in {paths}; do test ! -d $path || chmod 0755 $path; done")
+    sites, others = "/etc/nginx/wcp360", ("/etc/wcp360/ssh", "/etc/wcp360/php")
+    trees = f"{sites} {sites}/current/sites {sites}/current/pages"
+    tops = " ".join(f"{tree}/generations {tree}/current" for tree in (sites, *others))
+    foreign = f"{sites}/current/private"
+    make = (
+        f"for path in {paths} {trees} {tops}; do test ! -d $path || chmod 0755 $path/.; done; "
+        f"test ! -d {sites}/current || install -d -m 0700 -o daemon {foreign}"
+    )
+    return Obstacle("other modes", make, f"rmdir {foreign} 2>/dev/null || true")
 
 
 def _ours(tenant: str, domain: str) -> str:

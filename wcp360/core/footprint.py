@@ -14,6 +14,9 @@ from typing import Any
 # Ansible modules head a difference of attributes with them in parentheses behind the path.
 _ATTRIBUTES = re.compile(r"(?P<path>/.*) \([^()/]*\)", re.ASCII | re.DOTALL)
 
+# What a killed run left of a file that it was replacing has this behind the file's name, and is taken away by the next.
+UNFINISHED = "~"
+
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
@@ -44,7 +47,9 @@ class Footprint:
             return True
         headed = _ATTRIBUTES.fullmatch(name)
         path = headed["path"] if headed else name
-        return is_plain(path) and any(path == own or path.startswith(f"{own}/") for own in self.paths)
+        return is_plain(path) and any(
+            path in (own, own + UNFINISHED) or path.startswith(f"{own}/") for own in self.paths
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,11 @@ class Footprints:
 
     entries: Mapping[str, Callable[[Mapping[str, Any]], Footprint]] = field(default_factory=dict)
     shared: Mapping[str, Shared] = field(default_factory=dict)
+
+
+def tree_of(path: str) -> set[str]:
+    """Return the directories of a tree of configuration themselves, without what lies in them."""
+    return {path, f"{path}/current", f"{path}/generations"}
 
 
 def is_plain(path: str) -> bool:

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree import ConfigTree, refused_as_a_whole, removal
 from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_entries import Entries
+from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_scratch import (
+    PREFIX,
+    Scratch,
+    remove_leftovers,
+)
 from ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_store import REMOVED, Store
 from ansible_collections.wcp360.hosting.plugins.module_utils.items import ItemError, ItemResult
 
@@ -147,6 +156,102 @@ def test_a_file_that_somebody_changed_is_put_right_and_named(tree: Tree) -> None
         }
     ]
     assert [(diff["before"], diff["after"]) for diff in told["b"]] == [("by hand", "good")]
+
+
+MODES = {"": 0o700, "generations": 0o750, "current": 0o777, "current/sites": 0o2755, "current/pages": 0o700}
+
+
+@pytest.mark.parametrize("place", MODES)
+@pytest.mark.parametrize("together", [False, True], ids=["alone", "with a change"])
+def test_a_directory_that_somebody_changed_is_put_right_and_named(tree: Tree, place: str, together: bool) -> None:
+    shared = [file("pages/p.html", "x")]
+    tree.run([item("a"), item("b")], shared=shared)
+    directory = tree.path / place
+    directory.chmod(MODES[place])
+    if os.geteuid() == 0:
+        os.chown(directory, 1, 1)
+    owner = "1:1" if os.geteuid() == 0 else f"{os.geteuid()}:{os.getegid()}"
+    items = [item("a"), item("b", "other" if together else "good")]
+    predicted = tree.run(items, check=True, shared=shared)
+    done = tree.run(items, shared=shared)
+    assert [vars(result) for result in predicted.results.values()] == [vars(one) for one in done.results.values()]
+    assert done.results["shared"].changed and not done.results["a"].diff
+    assert done.results["shared"].diff == [
+        {
+            "before_header": str(directory),
+            "after_header": str(directory),
+            "before": f"directory {MODES[place]:04o} {owner}\n",
+            "after": f"directory 0755 {os.geteuid()}:{os.getegid()}\n",
+        }
+    ]
+    assert (directory.stat().st_mode & 0o7777, directory.stat().st_uid) == (0o755, os.geteuid())
+    assert not tree.run(items, shared=shared).changed
+
+
+def test_without_shared_files_a_directory_is_told_of_with_an_item_in_it(tree: Tree) -> None:
+    other = item("b", files=[file("other/b.conf", "good")])
+    tree.run([item("a"), other])
+    for place in MODES.keys() - {"current/pages"}:
+        (tree.path / place).chmod(0o700)
+    (tree.path / "current/other").chmod(0o700)
+    done = tree.run([item("a", refuse="No."), gone("c"), other], check=True)
+    names = {key: [diff["before_header"] for diff in result.diff] for key, result in done.results.items()}
+    assert names == {
+        "a": [],
+        "c": [str(tree.path / "current/sites")],
+        "b": [str(tree.path / place) for place in ("", "current", "current/other", "generations")],
+    }
+    assert not tree.run([item("a", refuse="No.")], check=True).changed, "Nobody answers for it."
+
+
+def test_new_directories_have_their_mode_whatever_the_umask_is(tree: Tree) -> None:
+    umask = os.umask(0o077)
+    try:
+        done = tree.run([item("a")], directory_mode="0711")
+    finally:
+        os.umask(umask)
+    assert {(tree.path / place).stat().st_mode & 0o7777 for place in MODES if "pages" not in place} == {0o711}
+    assert [diff["before"] for diff in done.results["a"].diff] == [""], "A file brings its directories along."
+
+
+def test_foreign_directories_stay_as_they_are(tree: Tree) -> None:
+    tree.run([item("a"), item("b", files=[file("sub/b.conf", "good")])])
+    current = tree.path / "current"
+    for name in ("private", "private/inner", "empty", "sub/empty"):
+        (current / name).mkdir()
+    (current / "private/inner/key").write_text("secret")
+    modes = {"private": 0o700, "private/inner": 0o1777, "empty": 0o2770, "sub/empty": 0o500}
+    for name, mode in modes.items():
+        (current / name).chmod(mode)
+        if os.geteuid() == 0:
+            os.chown(current / name, 1, 1)
+            (current / name).chmod(mode)
+    assert not tree.run([item("a")], check=True).changed
+    done = tree.run([item("a", "other"), gone("b")])
+    assert not [diff for result in done.results.values() for diff in result.diff if "directory" in diff["before"]]
+    assert {name: (current / name).stat().st_mode & 0o7777 for name in modes} == modes
+    assert os.geteuid() or {(current / name).stat().st_uid for name in modes} == {1}
+    assert (current / "private/inner/key").read_text() == "secret"
+    assert tree.run([gone("a")]).changed and not (current / "sites").exists(), "our own go with the last file"
+
+
+def test_a_foreign_directory_where_one_of_ours_is_needed_is_named(tree: Tree) -> None:
+    tree.run([item("a", files=[file("a.conf", "good")])])
+    (tree.path / "current/sites").mkdir(mode=0o700)
+    done = tree.run([item("b")])
+    assert [diff["before"][:14] for diff in done.results["b"].diff] == ["", "directory 0700"]
+
+
+def test_something_foreign_in_the_way_is_refused_with_its_path(tree: Tree) -> None:
+    tree.run([item("a")])
+    (tree.path / "current/sites/b.conf").mkdir()
+    (tree.path / "current/other").symlink_to("/nowhere")
+    done = tree.run([item("b"), item("c", files=[file("other/c.conf", "good")]), item("d")])
+    said = "is in the way: WCP360 did not write it. Move it away, then retry."
+    names = {"b": "sites/b.conf", "c": "other"}
+    assert failed(done) == {key: f"{tree.path}/current/{name} {said}" for key, name in names.items()}
+    with pytest.raises(ItemError, match="current/other is in the way"):
+        tree.run([item("a")], shared=[file("other/x.conf", "x")])
 
 
 def test_a_repeated_run_changes_nothing(tree: Tree) -> None:
@@ -329,6 +434,24 @@ def test_entries_are_written_last_and_a_foreign_one_is_refused(tree: Tree) -> No
     assert path.read_text() == "# somebody else's"
 
 
+def test_what_a_killed_run_left_beside_an_entry_goes(tree: Tree) -> None:
+    path = tree.base / "entry.conf"
+    entry, left = file(str(path), "# ours"), tree.base / "entry.conf~"
+    tree.run([item("a")], entries=[entry])
+    left.write_text("half")
+    left.chmod(0o600)
+    line = f"file 0600 {os.geteuid()}:{os.getegid()}\n"
+    done = tree.run([item("a")], entries=[entry])
+    told = [(diff["before_header"], diff["before"], diff["after"]) for diff in done.results["shared"].diff]
+    assert told == [(str(left), line, "")] and not left.exists()
+    left.symlink_to("/half")
+    results = removal(tree.params([], entries=[entry]))
+    names = [diff["before_header"].partition(" ")[0] for diff in results[-1].diff]
+    assert names == [str(path), str(left), str(tree.path)]
+    Entries([entry]).remove()
+    assert not path.exists() and not left.is_symlink()
+
+
 def test_removal_takes_everything_and_refuses_foreign_files(tree: Tree) -> None:
     entry = file(str(tree.base / "entry.conf"), "# ours")
     tree.run([item("a"), item("b")], entries=[entry])
@@ -394,6 +517,91 @@ def test_only_what_leads_elsewhere_is_copied_for_the_checker(tree: Tree, tmp_pat
     assert linked("c") == "", "What is led elsewhere has changed, so all is looked at once more."
     assert linked("d", f"pid {tmp_path}/run/pid;") == "a.confb.confc.conf"
     assert linked("e") == "a.confb.confc.conf"
+
+
+def in_place(path: Path, text: str) -> None:
+    path.write_text(text)
+
+
+def exchanged(path: Path, text: str) -> None:
+    new = path.with_name("new")
+    new.write_text(text)
+    new.rename(path)
+
+
+def with_an_old_date(path: Path, text: str) -> None:
+    path.write_text(text)
+    os.utime(path, (1, 1))
+
+
+@pytest.mark.parametrize("edit", [in_place, exchanged, with_an_old_date])
+def test_a_file_that_somebody_edited_is_not_linked_for_the_checker(
+    tree: Tree, edit: Callable[[Path, str], None]
+) -> None:
+    log = tree.base / "log" / "x.log"
+    copied = f'find "$1/" -name a.conf -printf "%y " -exec cat {{}} + >"{tree.base}/seen"'
+    tree.program.write_text(f"#!/bin/sh\n{copied}\n")
+    checker = tree.params([])["checker"] | {"redirect": [str(log.parent)]}
+    tree.run([item("a"), item("b")], checker=checker)
+    tree.run([item("b", "second")], checker=checker)
+    assert (tree.base / "seen").read_text() == "l good"
+    edit(tree.path / "current/sites/a.conf", f"log {log};")
+    for content in ("third", "fourth"):  # the generation after it knows no better
+        tree.run([item("b", content)], checker=checker)
+        seen = (tree.base / "seen").read_text()
+        assert seen.startswith("f log ") and f"log {log}" not in seen
+    tree.run([item("a")], checker=checker)
+    tree.run([item("b", "fifth")], checker=checker)
+    assert (tree.base / "seen").read_text() == "l good", "Healed, it is linked again."
+
+
+def test_the_record_of_an_earlier_version_is_not_trusted(tree: Tree) -> None:
+    tree.run([item("a"), item("b")])
+    manifest = tree.path / "current/.manifest.json"
+    document = json.loads(manifest.read_text())
+    document["rewritten"] = document.pop("rewrites")
+    for entry in document["files"].values():
+        entry["plain"] = 1
+        del entry["stamp"]
+    manifest.write_text(json.dumps(document))
+    assert not tree.run([item("a")], check=True).changed
+    tree.run([item("b", "other")])
+    assert "stamp" in json.loads(manifest.read_text())["files"]["sites/a.conf"]
+
+
+@pytest.mark.parametrize("moment", ["before it is open", "before it is locked"])
+def test_a_scratch_directory_is_never_one_that_another_run_took_away(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    module = "ansible_collections.wcp360.hosting.plugins.module_utils.config_tree_scratch"
+    places = tree.base / "scratch"
+    monkeypatch.setattr(f"{module}._parent", lambda: str(places))
+    seen: list[set[str]] = []
+
+    def sweeping(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*words: Any, **more: Any) -> Any:
+            if len(seen) < 3 and (name == "flock" or str(words[0]).startswith(str(places / PREFIX))):
+                monkeypatch.setattr(target, real)
+                seen.append(set(os.listdir(places)))
+                remove_leftovers()
+                monkeypatch.setattr(target, call)
+            return real(*words, **more)
+
+        target = f"{module}.fcntl.flock" if name == "flock" else f"{module}.os.open"
+        monkeypatch.setattr(target, call)
+        return call
+
+    if moment == "before it is open":
+        sweeping("open", os.open)
+    else:
+        sweeping("flock", fcntl.flock)
+    with Scratch(tree.params([])["checker"], str(tree.path)) as scratch:
+        assert len(set.union(*seen)) == 3, "Three were taken away."
+        assert os.path.samestat(os.fstat(scratch._lock), os.stat(scratch.root))
+        assert stat.S_IMODE(os.stat(scratch.root).st_mode) == 0o700
+        remove_leftovers()
+        assert os.path.isdir(scratch.root)
+    assert os.listdir(places) == []
 
 
 @pytest.mark.parametrize(

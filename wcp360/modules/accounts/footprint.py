@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from wcp360.core.footprint import Footprint, Footprints, Shared
+from wcp360.core.footprint import Footprint, Footprints, Shared, tree_of
 from wcp360.core.homes import HOME_TRASH
 
 KEYS = "/etc/wcp360/ssh"
@@ -16,7 +16,7 @@ def account(entry: Mapping[str, Any]) -> Footprint:
     name = entry["name"]
     paths = {entry["home"], f"{KEYS}/current/{name}"}
     names = {f"{kind} {name}" for kind in ("account", "group", "processes of", "files left by")}
-    return Footprint(frozenset(paths), frozenset({*names, HOME_TRASH}))
+    return Footprint(frozenset(paths), frozenset({*names, *tree_of(KEYS), HOME_TRASH}))
 
 
 SERVER = Footprint(

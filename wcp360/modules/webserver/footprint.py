@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from wcp360.core.footprint import Footprint, Footprints, Shared
+from wcp360.core.footprint import Footprint, Footprints, Shared, tree_of
 from wcp360.core.homes import HOME_TRASH
 
 PACKAGES = frozenset({"package"})
@@ -20,7 +20,7 @@ def pool(entry: Mapping[str, Any]) -> Footprint:
     """
     name = entry["name"]
     paths = {f"{PHP}/current/{name}.conf", f"/var/lib/wcp360/php/{name}", f"/var/log/wcp360/php/{name}"}
-    names = {f"service php-{name}", "/var/lib/wcp360/php/.trash", "/var/log/wcp360/php/.trash"}
+    names = {*tree_of(PHP), f"service php-{name}", "/var/lib/wcp360/php/.trash", "/var/log/wcp360/php/.trash"}
     return Footprint(frozenset(paths), frozenset(names))
 
 
@@ -43,7 +43,10 @@ def _stem(name: str) -> str:
 # How large Nginx's tables are depends on all sites, its pages are all sites'; and a site is served only when Nginx has
 # read it.
 SITES = Shared(
-    always=Footprint(frozenset({f"{NGINX}/current/http.conf", f"{NGINX}/current/pages"}), frozenset({"service nginx"})),
+    always=Footprint(
+        frozenset({f"{NGINX}/current/http.conf", f"{NGINX}/current/pages"}),
+        frozenset({"service nginx", f"{NGINX}/current/sites", *tree_of(NGINX)}),
+    ),
     server=Footprint(
         frozenset(
             {
