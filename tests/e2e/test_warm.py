@@ -28,10 +28,12 @@ from tests.unit.engine.panel import Panel
 from tests.unit.engine.test_runner import batch
 from tests.unit.engine.toy import make_collection
 from wcp360.core.ids import new_id
+from wcp360.core.request import build_request
+from wcp360.core.resources import RoleItem
 from wcp360.core.views import ChangeStatus
 from wcp360.engine import runner
-from wcp360.engine.consumer import _prepare
-from wcp360.engine.outcome import why_broken
+from wcp360.engine.consumer import _prepare, collection_root
+from wcp360.engine.outcome import predicted, why_broken
 from wcp360.engine.private import PrivateDirectory
 from wcp360.engine.remnants import marked
 from wcp360.engine.runner import Ended, Executor, find_ansible_playbook, run_environment
@@ -81,6 +83,12 @@ def execute(executor: Executor, text: str, check: bool = False, run: str = "", *
     return executor.execute(run or new_id(), given, check=check, cancelled=lambda: False, progress=lambda data: None)
 
 
+def reached_as(host: Host) -> dict[str, Any]:
+    """Return how a batch says that its node is a host."""
+    node = {"connection": "ssh", "address": host.address, "port": host.port, "user": host.user}
+    return node | {"host_key": " ".join(host.host_key.split()[1:3]), "identity_file": host.key}
+
+
 def broken(ended: Ended) -> str:
     return why_broken(ended.report, "local", ended.status, ended.rc, ended.said)
 
@@ -95,9 +103,10 @@ def normal(value: Any, run: str) -> Any:
     return re.sub(r"ansible-local-\w+", "TMP", value.replace(run, "RUN")) if isinstance(value, str) else value
 
 
-def observed(executor: Executor, text: str, monkeypatch: pytest.MonkeyPatch, **options: Any) -> list[Any]:
-    """Return everything that can be seen of a run: all events, the outcomes, how it ended and what it printed."""
+def observed(executor: Executor, given: dict[str, Any], monkeypatch: pytest.MonkeyPatch, check: bool) -> list[Any]:
+    """Return everything that can be seen of a run: all events, what it told, how it ended and what it printed."""
     seen: list[Any] = []
+    told: list[dict[str, Any]] = []
     real = runner._Tasks.__call__
     run = new_id()
 
@@ -107,9 +116,10 @@ def observed(executor: Executor, text: str, monkeypatch: pytest.MonkeyPatch, **o
 
     with monkeypatch.context() as patch:
         patch.setattr(runner._Tasks, "__call__", record)
-        ended = execute(executor, text, run=run, **options)
-    assert len(seen) > 10
-    seen.append(normal([ended.status, ended.rc, repr(ended.report), ended.said], run))
+        ended = executor.execute(run, given, check=check, cancelled=lambda: False, progress=told.append)
+    assert len(seen) > 5 and told
+    kept = [item.model_dump() for item in predicted(ended.report)]
+    seen.append(normal([ended.status, ended.rc, repr(ended.report), ended.said, told, kept], run))
     return seen
 
 
@@ -158,14 +168,51 @@ def test_both_ways_give_the_same(
     plain: Executor, warm: Executor, ssh_host: Host, monkeypatch: pytest.MonkeyPatch, text: str, check: bool
 ) -> None:
     home = plain.state_dir.parent / "home"
-    node = {"connection": "ssh", "address": ssh_host.address, "port": ssh_host.port, "user": ssh_host.user}
-    node |= {"host_key": " ".join(ssh_host.host_key.split()[1:3]), "identity_file": ssh_host.key}
     results = []
     for executor in (plain, warm):
         ssh_host.run(f"rm -rf {home}")
         ssh_host.run(f"mkdir -p {home}")
-        results.append(observed(executor, text, monkeypatch, check=check, **node))
+        given = batch(executor, text, **reached_as(ssh_host))
+        results.append(observed(executor, given, monkeypatch, check))
     assert results[0] == results[1]
+
+
+def request(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return the panel's request for a new tenant with a site, as its modules compile them."""
+    owner = {"uid": 20777, "gid": 20777, "home": "/home/twoways"}
+    tenant = {"id": "tenant:twoways", "name": "twoways", "state": "present", **owner}
+    site = {"id": "domain:twoways.test", "name": "twoways.test", "state": "present", "tenant": "twoways", **owner}
+    items = (
+        RoleItem("tenant_accounts", {**tenant, "shell": "/usr/sbin/nologin", "authorized_keys": [], "purge": False}),
+        RoleItem("php_fpm_pools", {**tenant, "settings": {"memory_limit": "96M"}}),
+        RoleItem(
+            "nginx_sites",
+            {**site, "aliases": [], "redirect": "", "document_root": "public", "php": True, "purge": False},
+        ),
+    )
+    return build_request(items, facts)
+
+
+@pytest.mark.hosts
+def test_both_ways_give_the_same_for_a_request_of_the_panel(
+    place: Path, ssh_host: Host, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    plain = Executor(_prepare(place / "real"), 60, collection_root())
+    node = {"name": "local", **reached_as(ssh_host)}
+    with Warm(plain.state_dir, plain.collection, find_ansible_playbook(), run_environment) as started:
+        look = {"node": node, "request": build_request(())}
+        known = plain.execute(new_id(), look, check=True, cancelled=lambda: False, progress=lambda data: None).report
+        facts = next(item["facts"] for line in known.lines for item in line["items"] or () if "facts" in item)
+        given = {"node": node, "request": request(facts)}
+        wait_for(lambda: started.command(Path("/note")))
+        with caplog.at_level(logging.WARNING):
+            ways = [observed(way, given, monkeypatch, True) for way in (plain, replace(plain, warm=started))]
+    assert "plainly" not in caplog.text
+    assert ways[0] == ways[1]
+    kept = ways[0][-1][-1]
+    assert {"tenant:twoways", "domain:twoways.test"} <= {item["resource"] for item in kept if item["diff"]}
+    assert not [item["message"] for item in kept if item["failed"]]
+    assert "/playbooks/tenants.yml" in repr(ways[0][0])
 
 
 def test_payloads_are_kept_with_bytecode(plain: Executor) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -55,9 +56,9 @@ class Run:
     def facts(self) -> dict[str, Any]:
         return next(item["facts"] for line in self.lines for item in line.get("items") or [] if item.get("facts"))
 
-    def failed(self) -> dict[str, str]:
-        done = [line for line in self.lines if not line.get("check")]
-        found = (item for line in done for item in line.get("items") or [] if item["failed"])
+    def failed(self, *, check: bool = False) -> dict[str, str]:
+        lines = [line for line in self.lines if line.get("check", False) is check]
+        found = (item for line in lines for item in line.get("items") or [] if item["failed"])
         return {item["id"]: item["msg"] for item in found}
 
     def changes(self, *, check: bool = False) -> list[Any]:
@@ -111,6 +112,19 @@ class Panel:
         outcomes = self.base / f"outcomes-{self.count}"
         lines = [json.loads(line) for line in outcomes.read_text().splitlines()] if outcomes.exists() else []
         return Run(done.returncode, done.stdout + done.stderr, lines)
+
+
+def listing(host: Host) -> list[str]:
+    """Return what is in the configuration's directory: name, mode, owner and link of each entry, and checksums."""
+    look = "find /etc/nginx/wcp360 -printf '%p %M %U:%G %l\\n'; find /etc/nginx/wcp360 -type f -exec sha256sum {} +"
+    found = sorted(host.run(look).stdout.splitlines())
+    assert found
+    return found
+
+
+def untimed(failed: dict[str, str]) -> dict[str, str]:
+    """Take from what Nginx says the time and the number of its process."""
+    return {name: re.sub(r"[0-9/]+ [0-9:]+ \[emerg\] \d+#\d+: ", "", said) for name, said in failed.items()}
 
 
 def kill_all_of(base: Path) -> None:
@@ -222,9 +236,14 @@ def test_the_configuration_passes_at_every_instant_while_runs_are_killed(panel: 
 
 def test_one_bad_among_many_fails_alone(panel: Panel) -> None:
     panel.host.run("mkdir -p /etc/nginx/wcp360.d/b57.test && echo 'nonsense;' > /etc/nginx/wcp360.d/b57.test/x.conf")
-    done = panel.run([site(f"b{number}.test") for number in range(100)])
+    many, before = [site(f"b{number}.test") for number in range(100)], listing(panel.host)
+    preview = panel.run(many, check=True)
+    assert listing(panel.host) == before
+    assert panel.host.run("find /tmp -name 'wcp360-check-*'").stdout == ""
+    done = panel.run(many)
     assert done.code == 0
     assert list(done.failed()) == ["domain:b57.test"]
+    assert preview.code == 0 and untimed(preview.failed(check=True)) == untimed(done.failed())
     assert "/etc/nginx/wcp360.d/b57.test/x.conf" in done.failed()["domain:b57.test"]
     assert panel.host.http_get("b57.test")[0] == 404
     assert panel.host.http_get("b99.test")[0] == 200

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.hosts.fixtures import require_hosts
-from tests.roles.php_node import Node, Tenant, plain_node, systemd_node
+from tests.roles.php_node import Node, Outcome, Tenant, plain_node, systemd_node
 
 pytestmark = [pytest.mark.hosts, pytest.mark.timeout(600)]
 
@@ -60,6 +60,20 @@ def twice(node: Node, *pools: dict):
     again = converge(node, *pools)
     assert again.changes() == [] and not any(item["changed"] for item in again.items), again.output
     return done
+
+
+def listing(node: Node) -> list[str]:
+    """Return what is in the configuration's directory: name, mode, owner and link of each entry, and checksums."""
+    look = "find /etc/wcp360/php -printf '%p %M %U:%G %l\\n' && find /etc/wcp360/php -type f -exec sha256sum {} +"
+    found = sorted(node.run("sh", "-c", look).splitlines())
+    assert found
+    return found
+
+
+def refusals(outcome: Outcome) -> list[tuple[str, str]]:
+    """Return which items failed, and with which sentence, without the times that PHP-FPM puts into it."""
+    failed = (item for item in outcome.items if item["failed"])
+    return [(item["id"], re.sub(r"\[\d\d-\w+-\d+ [0-9:]+\] ", "", item["msg"])) for item in failed]
 
 
 def masters(node: Node) -> list[str]:
@@ -156,12 +170,50 @@ def test_setting_is_previewed_applied_and_idempotent(node: Node) -> None:
 def test_bad_pools_fail_alone(node: Node) -> None:
     pools = [A.pool(settings={"open_basedir": "none"}), B.pool(settings={"memory_limit": "64M"}, max_children=2)]
     pools.append({"id": "tenant:evil", "name": "../evil", "uid": 20012, "gid": 20012, "home": "/home/evil"})
+    before = listing(node)
+    preview = converge(node, *pools, check=True)
+    assert listing(node) == before
     outcome = converge(node, *pools)
-    assert outcome.code == 0
+    assert preview.code == outcome.code == 0
+    assert refusals(preview) == refusals(outcome)
     assert "open_basedir" in outcome.messages("tenant:alpha") and "../evil" in outcome.messages("tenant:evil")
     assert not outcome.messages("tenant:beta") and node.php(B, "echo ini_get('memory_limit');") == "64M"
     assert node.php(A, "echo ini_get('memory_limit');") == "200M", "It does not run what was applied last."
     assert converge(node, *pools, panel=False).code != 0, "Stock users are not told."
+
+
+def test_what_the_checker_refuses_fails_in_the_preview_too(node: Node) -> None:
+    before = listing(node)
+    # A path that ends its line brings in a directive that only PHP-FPM itself knows to be none.
+    shared = ['/srv"\nnonsense = 1\n;']
+    preview, outcome = (
+        converge(node, A.pool(max_children=3), php_fpm_shared_paths=shared, check=check) for check in (True, False)
+    )
+    said = outcome.messages("tenant:alpha")
+    assert "PHP-FPM refuses" in said and "nonsense" in said, outcome.output
+    assert refusals(preview) == refusals(outcome)
+    assert listing(node) == before
+    assert node.run("find", "/tmp", "-name", "wcp360-check-*") == ""
+
+
+def test_master_that_cannot_start_is_tried_for_ever(node: Node) -> None:
+    if not has_systemd(node):
+        assert masters(node), "There is nothing that would start a master again."
+        return
+    names = ("RestartUSec", "StartLimitIntervalUSec", "StartLimitBurst")
+    shown = node.run("systemctl", "show", "-p", ",".join(names), "wcp360-php@alpha.service").split("\n")
+    found = dict(line.split("=", 1) for line in shown if line)
+    pause, interval = (seconds(found[name]) for name in names[:2])
+    # The first start, and one after each pause: with a single start at the limit the socket is given up as well.
+    assert 0 < interval // pause + 1 < int(found["StartLimitBurst"]), found
+
+
+def seconds(text: str) -> float:
+    """Return a time as systemctl shows it, such as ``1min 30s``, in seconds."""
+    units = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
+    parts = re.findall(r"([0-9.]+)(us|ms|s|min|h)\b", text)
+    assert parts, text
+    return sum(float(number) * units[unit] for number, unit in parts)
 
 
 def test_master_that_was_killed_is_started(node: Node) -> None:
