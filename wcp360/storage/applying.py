@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from wcp360.core.ports import TargetOutcome, TargetStatus
 from wcp360.core.views import ChangeStatus, PredictedItem, RecordStatus
 from wcp360.storage.encode import from_text
 from wcp360.storage.part import ref_of
 from wcp360.storage.tables import Row
+from wcp360.storage.unit import Unit
 from wcp360.storage.waiting import Waiting
 
 
@@ -31,27 +30,25 @@ class Applying(Waiting):
         What it asked for is taken back, unless somebody has built on it. What the preview had only taken along, because
         it waited already, goes on waiting.
         """
-        finished = self._refuse_tied(node, self._tied_to(node, preview_id), reason)
         with self._store.write() as unit:
+            tied = _tied_to(unit, node, preview_id)
+            outcomes = [TargetOutcome(ref_of(row), row["wanted"], TargetStatus.FAILED, reason) for row in tied]
+            finished = self.refused(unit, node, outcomes) if outcomes else []
             unit.take_back(preview_id)
             table = unit.tables.target
             table.update(preview="").where((table.preview == preview_id) & (table.node == node)).execute()
         return finished
 
-    def _refuse_tied(self, node: str, tied: list[Row], reason: str) -> list[str]:
-        outcomes = [TargetOutcome(ref_of(row), row["wanted"], TargetStatus.FAILED, reason) for row in tied]
-        return self.refuse(node, outcomes) if outcomes else []
-
-    def refuse(self, node: str, outcomes: Iterable[TargetOutcome]) -> list[str]:
+    def refused(self, unit: Unit, node: str, outcomes: list[TargetOutcome]) -> list[str]:
         """Record outcomes of targets that no run took up; return the changes that are finished by it."""
         raise NotImplementedError
 
-    def _tied_to(self, node: str, preview_id: str) -> list[Row]:
-        with self._store.read() as unit:
-            table, links = unit.tables.target, unit.tables.change_target
-            here = (table.preview == preview_id) & (table.node == node)
-            marked = {ref_of(row): row for row in table.select().where(here)}
-            ids = unit.appliers(preview_id)
-            waiting = (links.node == node) & (links.status == ChangeStatus.PENDING.value) & links.change.in_(ids)
-            refs = [ref_of(row) for row in links.select().where(waiting)]
-        return [marked[ref] for ref in refs if ref in marked]
+
+def _tied_to(unit: Unit, node: str, preview_id: str) -> list[Row]:
+    table, links = unit.tables.target, unit.tables.change_target
+    here = (table.preview == preview_id) & (table.node == node)
+    marked = {ref_of(row): row for row in table.select().where(here)}
+    ids = unit.appliers(preview_id)
+    waiting = (links.node == node) & (links.status == ChangeStatus.PENDING.value) & links.change.in_(ids)
+    refs = [ref_of(row) for row in links.select().where(waiting)]
+    return [marked[ref] for ref in refs if ref in marked]

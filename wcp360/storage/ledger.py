@@ -132,7 +132,11 @@ class Ledger(Previews, Applying):
         Raises ValueError for APPLIED: only a run applies.
         """
         with self._store.write() as unit:
-            return _close(unit, node, self._settle(unit, node, list(outcomes), {}))
+            return self.refused(unit, node, list(outcomes))
+
+    def refused(self, unit: Unit, node: str, outcomes: list[TargetOutcome]) -> list[str]:
+        """Do what ``refuse`` does within a transaction."""
+        return _close(unit, node, self._settle(unit, node, outcomes, {}))
 
     def finish_run(self, run_id: str, status: RecordStatus, reason: str, items: Sequence[PredictedItem]) -> None:
         """Close a run. Raises NotFound."""

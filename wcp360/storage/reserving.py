@@ -65,30 +65,37 @@ class ReservingPart(Part):
         # With several nodes one may have applied its part when another refuses.
         if len(refs) == 1:
             [asked] = refs.values()
-            after = [[str(ref_of(row)), row["node"], row["wanted"]] for row in rows_of(table, asked)]
+            after = _revisions(rows_of(table, asked))
             undo = {"before": before, "after": after, "asked": self._count(ASKED) or 0}
             self.tables.preview.update(undo=to_text(undo)).where(self.tables.preview.id == preview_id).execute()
 
-    def take_back(self, preview_id: str) -> bool:
-        """Put back what a refused preview's change has replaced; False where others have built on it meanwhile."""
-        table = self.tables.preview
-        row: Row | None = table.select(table.undo).where(table.id == preview_id).first()
-        if row is None or not row["undo"]:
-            return False
-        undo = from_text(row["undo"])
-        table.update(undo="").where(table.id == preview_id).execute()
+    def take_back(self, preview_id: str) -> None:
+        """Put back what a refused preview's change has replaced, unless others have built on it meanwhile."""
+        undo = self._undo_of(preview_id)
+        if undo is None:
+            return
         refs = {Ref.parse(text) for text, _, _ in undo["after"]}
         targets = rows_of(self.tables.target, refs)
         old = {(ref_of(row), row["node"]): row for row in undo["before"]["target"]}
-        as_it_was = sorted([str(ref_of(row)), row["node"], row["wanted"]] for row in targets) == sorted(undo["after"])
-        moved = [row for row in targets if _revision(old, row) != row["wanted"]]
-        refused = all(row["applied"] < row["wanted"] <= row["failed"] for row in moved)
-        if not (as_it_was and refused) or _has_waited(old, moved) or self._is_built_upon(refs, undo["asked"]):
-            return False
-        for row in moved:
-            self._put_target_back(row, old.get((ref_of(row), row["node"])))
+        moved = [(row, old.get((ref_of(row), row["node"]))) for row in targets]
+        moved = [(row, before) for row, before in moved if before is None or before["wanted"] != row["wanted"]]
+        if _revisions(targets) != undo["after"] or not all(_may_go_back(*pair) for pair in moved):
+            return
+        if self._is_built_upon(refs, undo["asked"]):
+            return
+        for row, before in moved:
+            self._put_target_back(row, before)
         self._put_resources_back(refs, undo["before"])
-        return True
+
+    def _undo_of(self, preview_id: str) -> dict[str, Any] | None:
+        """Return what a preview's change has replaced, once."""
+        table = self.tables.preview
+        row: Row | None = table.select(table.undo).where(table.id == preview_id).first()
+        if row is None or not row["undo"]:
+            return None
+        table.update(undo="").where(table.id == preview_id).execute()
+        undo: dict[str, Any] = from_text(row["undo"])
+        return undo
 
     def _put_target_back(self, row: Row, old: Row | None) -> None:
         table = self.tables.target
@@ -144,12 +151,11 @@ class ReservingPart(Part):
         return bool(ids) and carried.select().where(carried.run.in_(ids) & matches(carried, ref)).first() is not None
 
 
-def _revision(known: Mapping[tuple[Ref, str], Row], row: Row) -> int:
-    old = known.get((ref_of(row), row["node"]))
-    return 0 if old is None else int(old["wanted"])
+def _revisions(rows: Iterable[Row]) -> list[list[Any]]:
+    return sorted([str(ref_of(row)), row["node"], row["wanted"]] for row in rows)
 
 
-def _has_waited(known: Mapping[tuple[Ref, str], Row], moved: Iterable[Row]) -> bool:
-    """Tell whether another change waits for one of the targets as it was: it has been refused as well."""
-    old = (known.get((ref_of(row), row["node"])) for row in moved)
-    return any(row is not None and waits(row) for row in old)
+def _may_go_back(row: Row, before: Row | None) -> bool:
+    """Tell whether a target was refused, and nobody waits for it as it was: that change has been refused as well."""
+    refused = row["applied"] < row["wanted"] <= row["failed"]
+    return refused and not (before is not None and waits(before))
