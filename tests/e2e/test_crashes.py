@@ -41,6 +41,14 @@ REMOVING = (
 PREVIEWING = ("preview.before_finish",)
 BEFORE_ACCEPTED = ("submit.before_transaction", "submit.before_commit")
 # In the order in which a run comes to them.
+WRITING_PHP = (
+    "before php_fpm.config_tree",
+    "tree.staged",
+    "tree.before_swap",
+    "tree.after_swap",
+    "after php_fpm.config_tree",
+    "before php_fpm.instances",
+)
 CREATING = (
     "before tenant.accounts",
     "item.before_step",
@@ -52,12 +60,7 @@ CREATING = (
     "after tenant.config_tree",
     "before php_fpm.owned_tree",
     "after php_fpm.owned_tree",
-    "before php_fpm.config_tree",
-    "tree.staged",
-    "tree.before_swap",
-    "tree.after_swap",
-    "after php_fpm.config_tree",
-    "before php_fpm.instances",
+    *WRITING_PHP,
     "instances.before_enable",
     "instances.after_enable",
     "instances.before_start",

@@ -24,6 +24,7 @@ import pytest
 
 from tests.e2e.conftest import node_create
 from tests.e2e.panel import Panel, wait_for
+from tests.e2e.test_crashes import WRITING_PHP
 from tests.hosts.fixtures import Host
 from tests.hosts.testhosts.engine import find_engine
 from tests.soak import LONGER_IN_SOAK, SOAK
@@ -103,12 +104,7 @@ KILL_POINTS = (
 )
 # The same when a pool's settings change. A pool that sleeps is not reloaded, so somebody has to ask for a page before.
 PHP_POINTS = (
-    "before php_fpm.config_tree",
-    "tree.staged",
-    "tree.before_swap",
-    "tree.after_swap",
-    "after php_fpm.config_tree",
-    "before php_fpm.instances",
+    *WRITING_PHP,
     "instances.before_reload",
     "instances.after_reload",
     "after php_fpm.instances",

@@ -13,7 +13,7 @@ from typing import Any
 from wcp360.core.errors import NotFound
 from wcp360.core.resources import Ref
 from wcp360.core.views import ChangeStatus, RecordStatus
-from wcp360.storage.desired import is_pending, waits
+from wcp360.storage.desired import is_pending, target_of, waits
 from wcp360.storage.encode import from_text, to_text
 from wcp360.storage.part import ASKED, Part, matches, ref_of, rows_of
 from wcp360.storage.tables import Row, insert_all
@@ -157,5 +157,4 @@ def _revisions(rows: Iterable[Row]) -> list[list[Any]]:
 
 def _may_go_back(row: Row, before: Row | None) -> bool:
     """Tell whether a target was refused, and nobody waits for it as it was: that change has been refused as well."""
-    refused = row["applied"] < row["wanted"] <= row["failed"]
-    return refused and not (before is not None and waits(before))
+    return target_of(row).refused and not (before is not None and waits(before))
