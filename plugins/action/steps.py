@@ -10,6 +10,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.wcp360.hosting.plugins.module_utils.faults import POINTS
 from ansible_collections.wcp360.hosting.plugins.plugin_utils.armed import taken
 from ansible_collections.wcp360.hosting.plugins.plugin_utils.outcomes_file import OutcomesFile
+from ansible_collections.wcp360.hosting.plugins.plugin_utils.predicted import keep, kept
 from ansible_collections.wcp360.hosting.plugins.plugin_utils.rendering import Renderer
 
 
@@ -23,14 +24,18 @@ class ActionModule(ActionBase):
         """Return what the module returns; to a program that reads outcomes goes all but a summary."""
         super().run(tmp, task_vars)
         self._task_vars = task_vars or {}
-        arguments = dict(self._task.args)
-        arguments["steps"] = [self._rendered(step) for step in arguments.get("steps") or []]
-        arguments["fault"] = "" if self._task.check_mode else taken(POINTS.__contains__)
+        arguments = kept() if self._task.args.get("predicted") else self._arguments()
+        fault = "" if self._task.check_mode else taken(POINTS.__contains__)
         result = self._execute_module(
-            module_name="wcp360.hosting.steps", module_args=arguments, task_vars=self._task_vars
+            module_name="wcp360.hosting.steps", module_args={**arguments, "fault": fault}, task_vars=self._task_vars
         )
+        if self._task.check_mode and not result.get("failed"):
+            keep({**arguments, "verdicts": result["verdicts"]})
         file = OutcomesFile()
         return self._summary(result, file) if file.wanted else result
+
+    def _arguments(self) -> dict[str, Any]:
+        return {**self._task.args, "steps": [self._rendered(step) for step in self._task.args.get("steps") or []]}
 
     def _rendered(self, step: Any) -> Any:
         if not isinstance(step, dict) or step.get("use") != "config_tree":

@@ -176,7 +176,7 @@ def nginx_steps(sites: Iterable[Mapping[str, Any]], options: Mapping[str, Any]) 
     logs, web_gid = options["log_directory"], int(options["web_gid"])
     written = {
         "path": options["tree"],
-        "items": _config_items(checked),
+        "items": _config_items(checked, options["ipv6"]),
         "shared": options["shared"],
         "shared_id": SERVER,
         "shared_claims": ["default_server"],
@@ -262,7 +262,7 @@ def _first_page(name: str, php: bool) -> str:
     )
 
 
-def _config_items(sites: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _config_items(sites: Iterable[Mapping[str, Any]], ipv6: bool) -> list[dict[str, Any]]:
     """Return the sites for config_tree."""
     items = []
     for site in sites:
@@ -274,7 +274,8 @@ def _config_items(sites: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
             file = {
                 "path": site["file"],
                 "template": "site.conf.j2",
-                "variables": {"site": dict(site)},
+                # A variable of the play would be worked out anew for each site, from a request that has all of them.
+                "variables": {"site": {**site, "ipv6": ipv6}},
                 "mode": "0640",
             }
             item |= {"claims": site["names"], "files": [file]}

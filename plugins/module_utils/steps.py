@@ -71,6 +71,7 @@ STEP: Values = {
 }
 ARGUMENTS: Values = {
     "steps": {"type": "list", "elements": "dict", "options": STEP, "required": True},
+    "predicted": {"type": "bool", "default": False},
     "facts": {"type": "dict", "default": {}},
     "verdicts": {"type": "dict", "default": {}},
     "fault": {"type": "str", "default": ""},

@@ -53,6 +53,12 @@ options:
             C(trash_name) is replaced.
         type: str
         default: ""
+  predicted:
+    description:
+      - Do what the last call in check mode has predicted, with all that it was given and its RV(verdicts), instead of
+        O(steps), for a program that reads E(WCP360_OUTCOMES_FILE).
+    type: bool
+    default: false
   facts:
     description:
       - Facts of M(wcp360.hosting.node_facts) that the steps were made from. Where the node has others now, nothing is

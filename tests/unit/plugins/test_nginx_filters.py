@@ -16,8 +16,9 @@ from ansible_collections.wcp360.hosting.plugins.filter.nginx import (
 )
 
 OPTIONS = {
-    **{"tree": "/etc/nginx/wcp360", "log_directory": "/logs", "web_gid": "33", "port": "80", "probe": True},
-    **{"shared": [], "entries": [], "scan": None, "checker": None, "instance": {"id": "server:nginx", "name": "nginx"}},
+    **{"tree": "/etc/nginx/wcp360", "log_directory": "/logs", "web_gid": "33", "port": "80"},
+    **{"probe": True, "ipv6": True, "shared": [], "entries": [], "scan": None, "checker": None},
+    "instance": {"id": "server:nginx", "name": "nginx"},
 }
 DATA = Path(__file__).parents[2] / "data"
 OWNER = {"tenant": "acme", "uid": 20000, "gid": 20000}
