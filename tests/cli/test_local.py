@@ -7,6 +7,8 @@ import json
 import os
 import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -112,6 +114,18 @@ def test_a_child_that_dies_is_started_again_and_said(environment: dict[str, str]
     finally:
         process.kill()
         process.wait()
+
+
+def test_the_supervisor_keeps_nothing_in_memory_that_it_does_not_need() -> None:
+    code = "import sys; before = set(sys.modules); import wcp360.cli.supervisor; print(*set(sys.modules) - before)"
+    shown = subprocess.run([sys.executable, "-Pc", code], capture_output=True, text=True, check=True).stdout
+    assert {name.partition(".")[0] for name in shown.split()} - sys.stdlib_module_names == {"wcp360"}
+    assert {name for name in shown.split() if "wcp360" in name} == {"wcp360", "wcp360.cli", "wcp360.cli.supervisor"}
+
+
+def test_a_second_server_on_one_state_is_refused(server: Server) -> None:
+    done = call("serve", environment=server.environment)
+    assert done.returncode == Exit.CONFLICT and f"(pid {server.process.pid})" in done.stderr, done
 
 
 def test_children_die_with_their_supervisor(environment: dict[str, str], tmp_path: Path) -> None:

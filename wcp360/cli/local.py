@@ -65,12 +65,11 @@ def init(without_node: bool | None) -> None:
 
 def serve() -> None:
     """Run the supervisor in the foreground."""
-    from wcp360.cli.supervisor import supervise
+    from wcp360.cli import serving
     from wcp360.core.config import load_settings
 
     with problems():
-        settings = load_settings()
-        raise SystemExit(supervise(settings))
+        serving.serve(load_settings())
 
 
 def migrate() -> None:

@@ -1,24 +1,19 @@
-"""``wcp360 serve``: a supervisor with two children, the API and the engine, which share only the database."""
+"""The supervisor of ``wcp360 serve``, whose two children, the API and the engine, share only the database.
+
+It is a program of its own that imports the standard library alone: it stays as long as the server does.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
-import pwd
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
-
-from wcp360.cli.setup import open_store
-from wcp360.core.config import Settings
-from wcp360.core.errors import Conflict
 
 STOP_SECONDS = 4.0
 """Children that are still there so long after SIGTERM get SIGKILL; `systemctl stop` and people expect under 5 s."""
@@ -27,7 +22,6 @@ STEADY_SECONDS = 60.0
 MAX_PAUSE = 30.0
 MAX_FAILURES = 8
 """Failures in a row after which the whole server gives up, so that whoever started it learns of it."""
-LOCK_FILE = "serve.lock"
 
 
 def log(event: str, **fields: object) -> None:
@@ -52,7 +46,7 @@ class Child:
 
     def start(self) -> None:
         """Start it in a process group of its own: Ctrl-C is for the supervisor, which then stops it in order."""
-        argv = [sys.executable, "-m", "wcp360.cli.children", self.role, str(os.getpid())]
+        argv = [sys.executable, "-P", "-m", "wcp360.cli.children", self.role, str(os.getpid())]
         self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, process_group=0)
         self.started = time.monotonic()
         log(f"{self.role} started with pid {self.process.pid}", role=self.role, pid=self.process.pid)
@@ -133,50 +127,5 @@ class Supervisor:
                 process.wait()
 
 
-def supervise(settings: Settings) -> int:
-    """Run the system. Returns the exit code; raises Problem where it cannot start."""
-    _ready(settings)
-    with _only_one(settings.state_dir):
-        account = pwd.getpwuid(os.geteuid()).pw_name
-        log(
-            f"API and engine share the account {account!r} here, and this account is root on its nodes: whoever takes "
-            "over the API has the nodes. For more than a trial, give them an account each."
-        )
-        where = settings.api.socket or f"http://{settings.api.host}:{settings.api.port}"
-        log(f"state in {settings.state_dir}, listening on {where}; stop with Ctrl-C or SIGTERM to pid {os.getpid()}")
-        return Supervisor().run()
-
-
-def _ready(settings: Settings) -> None:
-    from wcp360.storage import pending_migrations
-
-    store = open_store(settings)
-    waiting = pending_migrations(store)
-    store.close()
-    if waiting:
-        raise Conflict(
-            f"The database in {settings.state_dir} is not ready ({', '.join(waiting)}); run `wcp360 init` on a new "
-            "server, or `wcp360 migrate` after an upgrade.",
-            code="not_migrated",
-        )
-
-
-@contextlib.contextmanager
-def _only_one(state_dir: Path) -> Iterator[None]:
-    """Hold the state directory's lock, which the kernel lets go when this process ends in whatever way."""
-    descriptor = os.open(state_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pid = os.read(descriptor, 20).decode(errors="replace").strip()
-            raise Conflict(
-                f"A WCP360 server runs on {state_dir} already (pid {pid}); stop it first, or set another "
-                "WCP360_STATE_DIR and WCP360_API__PORT.",
-                code="already_running",
-            ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        yield
-    finally:
-        os.close(descriptor)
+if __name__ == "__main__":
+    sys.exit(Supervisor().run())
