@@ -46,7 +46,8 @@ class ActionModule(ActionBase):
         for step in result.get("steps") or []:
             file.write(self._line(step))
         # What was asked for and what changed would go through ansible-runner's events once more.
-        return {key: value for key, value in result.items() if key not in ("steps", "diff", "invocation")}
+        kept = {key: value for key, value in result.items() if key not in ("steps", "diff", "invocation")}
+        return kept if result.get("failed") else {**kept, "items": []}  # the task itself does nothing beside them
 
     def _line(self, step: dict[str, Any]) -> dict[str, Any]:
         flags = {"failed": False, "ignored": False, "unreachable": False, "skipped": step["skipped"]}

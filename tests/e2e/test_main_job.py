@@ -137,6 +137,7 @@ def test_the_change_did_what_the_dry_run_predicted(
 ) -> None:
     items = [item for run in applied["runs"] for item in panel.json("run", "show", run)["items"]]
     assert tenant_level(items) == tenant_level(preview["items"])
+    assert "server:node" not in {item["resource"] for item in [*items, *preview["items"]] if item["changed"]}
     assert packages(items) == packages(preview["items"])
 
 

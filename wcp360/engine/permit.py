@@ -12,8 +12,8 @@ from wcp360.engine.batch import ROLE_OF
 from wcp360.engine.choice import Work
 from wcp360.engine.outcome import Report, predicted
 
-# Tasks that do nothing to a node themselves (each of the steps has a line of its own); what any other task would do has
-# to be told item by item, or belong to the server.
+# Tasks that do nothing to a node themselves; what any other task would do has to be told item by item, or belong to the
+# server.
 READERS = frozenset(
     f"ansible.builtin.{name}"
     for name in (
@@ -28,7 +28,7 @@ READERS = frozenset(
         "slurp",
         "find",
     )
-) | frozenset({"ansible.builtin.getent", "ansible.builtin.import_role", "wcp360.hosting.steps"})
+) | frozenset({"ansible.builtin.getent", "ansible.builtin.import_role"})
 # Tasks of the server level that change something and have no way to say what.
 SILENT = frozenset(f"ansible.builtin.{name}" for name in ("group", "service", "systemd_service", "uri"))
 # What a skipped task says that had nothing to do: none, or a loop of which every element was left out.
