@@ -150,7 +150,8 @@ class Comparison:
         self.left = set(self.changed)
         self.trash: dict[str, str] = {}
         found = effects(self.items)
-        self.removed = [_path(effect.name) for effect in found if _MOVED.fullmatch(effect.after)]
+        gone = [effect for effect in found if not effect.after or _MOVED.fullmatch(effect.after)]
+        self.removed = [_path(effect.name) for effect in gone]
         for effect in sorted(found, key=lambda effect: effect.name, reverse=True):
             self._explain(effect)
         self._explain_unnamed()
@@ -209,7 +210,7 @@ class Comparison:
             self.left -= set(self._below(path))
 
     def _moved(self, effect: Effect, path: str) -> None:
-        """A directory that was moved into the trash is there as it was, without what was moved out of it before."""
+        """A directory that was moved into the trash is there as it was, without what was taken out of it before."""
         match = _MOVED.fullmatch(effect.after)
         if not match:
             return
@@ -221,6 +222,7 @@ class Comparison:
         }
         base = match["trash"]
         new = {name[len(base) + 1 :].partition("/")[0] for name in self.left if name.startswith(f"{base}/")}
+        apart: dict[str, object] = {}
         for entry in sorted(new):
             top = f"{base}/{entry}"
             there = {
@@ -231,7 +233,9 @@ class Comparison:
             if there == wanted:
                 self.left -= {f"{top}{name}" for name in there}
                 return
-        self.problems.append(f"{path} is not in {base} as it was")
+            names = sorted(name for name in wanted.keys() | there.keys() if wanted.get(name) != there.get(name))
+            apart[entry] = {name: (wanted.get(name), there.get(name)) for name in names}
+        self.problems.append(f"{path} is not in {base} as it was: {apart}")
 
     def _account(self, effect: Effect, name: str) -> None:
         key = f"account {name}"

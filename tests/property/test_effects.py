@@ -54,6 +54,14 @@ GOOD = {
         {HOME: directory(), f"{HOME}/x": file("x")},
         {"/home/.wcp360-trash/acme-1": directory(), "/home/.wcp360-trash/acme-1/x": file("x")},
     ),
+    "a directory into the trash, and what is purged in it": (
+        [
+            item(f"{HOME}/gone", "directory 0750 20000:33\n", ""),
+            item(HOME, "directory 0750 20000:33\n", "moved to /home/.wcp360-trash\n"),
+        ],
+        {HOME: directory(), f"{HOME}/x": file("x"), f"{HOME}/gone": directory(), f"{HOME}/gone/y": file("y")},
+        {"/home/.wcp360-trash/acme-1": directory(), "/home/.wcp360-trash/acme-1/x": file("x")},
+    ),
     "an account": ([item("account acme", "", ACCOUNT_TEXT)], {}, {"account acme": ACCOUNT, "group acme": {}}),
     "a service": (
         [item("service nginx", "stopped, disabled\n", "running, generation ab, enabled\n")],
